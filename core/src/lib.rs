@@ -1,0 +1,12 @@
+//! Shardman's rules as plain functions of state and time.
+//!
+//! Nothing here reads a clock, sleeps, or does I/O: time comes in as [`Tick`],
+//! chance as a value, and what must happen outside goes out as data. The
+//! manifest lists no runtime, so the compiler keeps that promise.
+
+pub mod id;
+pub mod tick;
+pub mod wire;
+
+pub use id::{Epoch, PoolId, SessionId, ShardId, WorkerId};
+pub use tick::Tick;

@@ -1,0 +1,7 @@
+//! Shardman's manager: a library and one binary.
+//!
+//! `main` wires. `http` talks to the manager's handle; the manager drives
+//! `store` and `supervisor` and asks `shardman-core` what is right. Nothing
+//! below knows what is above it.
+
+pub mod manager;

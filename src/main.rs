@@ -1,0 +1,2 @@
+//! The `shardman` binary.
+fn main() {}
