@@ -5,8 +5,15 @@
 //! manifest lists no runtime, so the compiler keeps that promise.
 
 pub mod id;
+pub mod identify;
+pub mod lease;
+pub mod plan;
+pub mod reconcile;
+pub mod restart;
+pub mod resume;
 pub mod tick;
 pub mod wire;
 
 pub use id::{Epoch, PoolId, SessionId, ShardId, WorkerId};
+pub use plan::Plan;
 pub use tick::Tick;

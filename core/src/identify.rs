@@ -1,0 +1,268 @@
+//! Who may send IDENTIFY now.
+//!
+//! Discord: shards whose `shard_id % max_concurrency` is the same share a
+//! bucket, and a bucket takes one IDENTIFY every five seconds (Discord,
+//! "Gateway", Max Concurrency). One line serves the whole fleet. A holder
+//! either *asks*, gets a permit, and reports its use, or is told to *sleep*
+//! until a slot that is reserved for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::id::ShardId;
+use crate::tick::Tick;
+
+#[cfg(test)]
+mod tests;
+
+/// Discord's rule, and a margin for what lies between our clock and Discord's.
+pub const IDENTIFY_GAP: Duration = Duration::from_millis(5_000 + 100);
+
+/// How long a permit waits to be used. Then it counts as used at that moment,
+/// because nobody can tell whether it was.
+pub const USE_WITHIN: Duration = Duration::from_secs(20);
+
+/// The right of one shard to send one IDENTIFY now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Permit {
+    pub number: u64,
+    pub shard: ShardId,
+    pub granted_at: Tick,
+}
+
+#[derive(Debug, Default)]
+struct Bucket {
+    /// No IDENTIFY before this moment.
+    closed_until: Tick,
+    /// Granted, and its use not reported yet.
+    open: Option<Permit>,
+    waiting: BTreeSet<ShardId>,
+    /// Slots promised to sleepers.
+    reserved: BTreeMap<ShardId, Tick>,
+}
+
+/// All identify buckets of one bot.
+#[derive(Debug)]
+pub struct IdentifyLine {
+    max_concurrency: u32,
+    next_permit: u64,
+    /// Buckets that are not in the map are closed until here.
+    closed_until: Tick,
+    buckets: BTreeMap<u32, Bucket>,
+}
+
+impl IdentifyLine {
+    /// A line in which nobody has identified before `open_from`.
+    pub fn new(max_concurrency: u32, open_from: Tick) -> Self {
+        Self {
+            max_concurrency: max_concurrency.max(1),
+            next_permit: 1,
+            closed_until: open_from,
+            buckets: BTreeMap::new(),
+        }
+    }
+
+    pub fn max_concurrency(&self) -> u32 {
+        self.max_concurrency
+    }
+
+    /// Discord named another `max_concurrency`: everyone keeps waiting, and no
+    /// bucket opens before all old ones would have.
+    pub fn set_max_concurrency(&mut self, max_concurrency: u32, now: Tick) {
+        let max_concurrency = max_concurrency.max(1);
+        if max_concurrency == self.max_concurrency {
+            return;
+        }
+        let old = std::mem::take(&mut self.buckets);
+        let spent = old.values().any(|bucket| bucket.open.is_some());
+        let latest = old
+            .values()
+            .map(|bucket| bucket.closed_until)
+            .max()
+            .unwrap_or(self.closed_until);
+        self.closed_until = if spent {
+            latest.max(now + IDENTIFY_GAP)
+        } else {
+            latest
+        };
+        self.max_concurrency = max_concurrency;
+        for bucket in old.into_values() {
+            for shard in bucket.waiting {
+                self.bucket(shard).waiting.insert(shard);
+            }
+            for (shard, at) in bucket.reserved {
+                self.bucket(shard).reserved.insert(shard, at);
+            }
+        }
+    }
+
+    /// Promises a slot to a holder that will sleep until then. Those already
+    /// in the line go first.
+    pub fn reserve(&mut self, shard: ShardId, now: Tick) -> Tick {
+        let bucket = self.bucket(shard);
+        bucket.settle(now);
+        bucket.reserved.remove(&shard);
+        let at = bucket.next_slot(now);
+        bucket.reserved.insert(shard, at);
+        at
+    }
+
+    /// A slot that an earlier manager promised.
+    pub fn restore_reservation(&mut self, shard: ShardId, at: Tick) {
+        self.bucket(shard).reserved.insert(shard, at);
+    }
+
+    /// Joins the line. A slot that was reserved for this shard is given up.
+    pub fn join(&mut self, shard: ShardId, now: Tick) {
+        let bucket = self.bucket(shard);
+        bucket.settle(now);
+        bucket.reserved.remove(&shard);
+        bucket.waiting.insert(shard);
+    }
+
+    /// Leaves the line without having been served.
+    pub fn leave(&mut self, shard: ShardId) {
+        self.bucket(shard).waiting.remove(&shard);
+    }
+
+    /// The lease is over: gives back its place, and counts an open permit as
+    /// used now, because nobody can tell whether it was.
+    pub fn forget(&mut self, shard: ShardId, now: Tick) {
+        let bucket = self.bucket(shard);
+        bucket.waiting.remove(&shard);
+        if bucket.reserved.get(&shard).is_some_and(|at| *at > now) {
+            bucket.reserved.remove(&shard);
+        }
+        self.used(shard, now);
+    }
+
+    /// The holder says that it sent IDENTIFY (or what can only follow one).
+    pub fn used(&mut self, shard: ShardId, now: Tick) {
+        let bucket = self.bucket(shard);
+        if bucket.open.is_some_and(|permit| permit.shard == shard) {
+            bucket.open = None;
+            bucket.closed_until = bucket.closed_until.max(now + IDENTIFY_GAP);
+        }
+    }
+
+    /// Grants what may be granted now, lowest shard of each bucket first.
+    pub fn poll(&mut self, now: Tick) -> Vec<Permit> {
+        let mut granted = Vec::new();
+        for bucket in self.buckets.values_mut() {
+            bucket.settle(now);
+            let Some(&shard) = bucket.waiting.first() else {
+                continue;
+            };
+            if bucket.opens_at(now).is_some_and(|at| at <= now) {
+                bucket.waiting.remove(&shard);
+                let permit = Permit {
+                    number: self.next_permit,
+                    shard,
+                    granted_at: now,
+                };
+                self.next_permit += 1;
+                bucket.open = Some(permit);
+                granted.push(permit);
+            }
+        }
+        granted
+    }
+
+    /// When [`Self::poll`] may have something to grant.
+    pub fn poll_timeout(&self, now: Tick) -> Option<Tick> {
+        self.buckets
+            .values()
+            .filter(|bucket| !bucket.waiting.is_empty())
+            .filter_map(|bucket| {
+                bucket
+                    .opens_at(now)
+                    .or_else(|| bucket.open.map(|open| open.granted_at + USE_WITHIN))
+            })
+            .min()
+    }
+
+    /// How long this shard is likely to wait yet.
+    pub fn wait(&mut self, shard: ShardId, now: Tick) -> Duration {
+        let bucket = self.bucket(shard);
+        let ahead = bucket.waiting.range(..shard).count();
+        let first = bucket.opens_at(now).unwrap_or(now + IDENTIFY_GAP);
+        (first + IDENTIFY_GAP.saturating_mul(u32::try_from(ahead).unwrap_or(u32::MAX))).since(now)
+    }
+
+    /// Shards in the line, by bucket.
+    pub fn waiting(&self) -> impl Iterator<Item = (u32, usize)> {
+        self.buckets
+            .iter()
+            .map(|(key, bucket)| (*key, bucket.waiting.len()))
+            .filter(|(_, waiting)| *waiting > 0)
+    }
+
+    fn bucket(&mut self, shard: ShardId) -> &mut Bucket {
+        let closed_until = self.closed_until;
+        self.buckets
+            .entry(shard.bucket(self.max_concurrency))
+            .or_insert_with(|| Bucket {
+                closed_until,
+                ..Bucket::default()
+            })
+    }
+}
+
+impl Bucket {
+    /// Reserved slots that came up, and a permit that nobody reported on,
+    /// count as used.
+    fn settle(&mut self, now: Tick) {
+        while let Some((shard, at)) = self.next_reserved() {
+            if at > now {
+                break;
+            }
+            self.reserved.remove(&shard);
+            self.closed_until = self.closed_until.max(at + IDENTIFY_GAP);
+        }
+        if self
+            .open
+            .is_some_and(|permit| permit.granted_at + USE_WITHIN <= now)
+        {
+            self.open = None;
+            self.closed_until = self.closed_until.max(now + IDENTIFY_GAP);
+        }
+    }
+
+    fn next_reserved(&self) -> Option<(ShardId, Tick)> {
+        self.reserved
+            .iter()
+            .map(|(shard, at)| (*shard, *at))
+            .min_by_key(|(_, at)| *at)
+    }
+
+    /// When the first of the line may identify; `None` while that hangs on the
+    /// use of an open permit.
+    fn opens_at(&self, now: Tick) -> Option<Tick> {
+        if self.open.is_some() {
+            return None;
+        }
+        let mut at = self.closed_until.max(now);
+        let mut slots: Vec<_> = self.reserved.values().copied().collect();
+        slots.sort_unstable();
+        for slot in slots {
+            if at + IDENTIFY_GAP > slot && slot + IDENTIFY_GAP > at {
+                at = slot + IDENTIFY_GAP;
+            }
+        }
+        Some(at)
+    }
+
+    /// The first moment that comes after everyone in the line and every
+    /// promised slot.
+    fn next_slot(&self, now: Tick) -> Tick {
+        let mut at = self.closed_until.max(now);
+        if self.open.is_some() {
+            at = at.max(now + IDENTIFY_GAP);
+        }
+        let waiting = u32::try_from(self.waiting.len()).unwrap_or(u32::MAX);
+        at = at + IDENTIFY_GAP.saturating_mul(waiting);
+        self.reserved
+            .values()
+            .fold(at, |at, slot| at.max(*slot + IDENTIFY_GAP))
+    }
+}

@@ -1,0 +1,154 @@
+use super::*;
+
+fn at(seconds: f64) -> Tick {
+    Tick((seconds * 1000.0) as u64)
+}
+
+fn shard(number: u32) -> ShardId {
+    ShardId::new(number, 64).unwrap()
+}
+
+fn granted(line: &mut IdentifyLine, now: Tick) -> Vec<u32> {
+    line.poll(now)
+        .iter()
+        .map(|permit| permit.shard.number())
+        .collect()
+}
+
+#[test]
+fn each_bucket_grants_one_permit_and_the_next_five_seconds_after_its_use() {
+    let mut line = IdentifyLine::new(2, at(0.0));
+    for number in [3, 2, 1, 0] {
+        line.join(shard(number), at(0.0));
+    }
+    assert_eq!(granted(&mut line, at(0.0)), [0, 1]);
+    line.used(shard(0), at(1.0));
+    assert_eq!(
+        granted(&mut line, at(5.2)),
+        [] as [u32; 0],
+        "bucket 0 was used at 1.0, bucket 1 not yet"
+    );
+    assert_eq!(line.poll_timeout(at(5.2)), Some(at(6.1)));
+    assert_eq!(granted(&mut line, at(6.1)), [2]);
+    line.used(shard(1), at(7.0));
+    assert_eq!(granted(&mut line, at(12.1)), [3]);
+}
+
+#[test]
+fn a_permit_that_nobody_reports_on_counts_as_used_when_its_time_is_over() {
+    let mut line = IdentifyLine::new(1, at(0.0));
+    line.join(shard(0), at(0.0));
+    line.join(shard(1), at(0.0));
+    assert_eq!(granted(&mut line, at(0.0)), [0]);
+    assert_eq!(line.poll_timeout(at(0.0)), Some(at(20.0)));
+    assert_eq!(granted(&mut line, at(20.0)), [] as [u32; 0]);
+    assert_eq!(granted(&mut line, at(25.1)), [1]);
+}
+
+#[test]
+fn sleepers_get_one_slot_each_however_long_the_line() {
+    let mut line = IdentifyLine::new(2, at(0.0));
+    let slots: Vec<_> = (0..6)
+        .map(|number| line.reserve(shard(number), at(0.0)))
+        .collect();
+    assert_eq!(slots, [at(0.0), at(0.0), at(5.1), at(5.1), at(10.2), at(10.2)]);
+}
+
+#[test]
+fn an_asker_is_served_between_the_slots_of_sleepers_or_after_them() {
+    let mut line = IdentifyLine::new(1, at(0.0));
+    line.reserve(shard(0), at(0.0));
+    line.reserve(shard(1), at(0.0));
+    line.join(shard(2), at(0.0));
+    assert_eq!(granted(&mut line, at(1.0)), [] as [u32; 0]);
+    assert_eq!(line.poll_timeout(at(1.0)), Some(at(10.2)));
+    assert_eq!(granted(&mut line, at(10.2)), [2]);
+    assert_eq!(
+        line.reserve(shard(3), at(10.3)),
+        at(15.4),
+        "the open permit is expected to be used now"
+    );
+}
+
+#[test]
+fn a_slot_given_back_before_it_came_up_is_free_for_the_line() {
+    let mut line = IdentifyLine::new(1, at(0.0));
+    line.reserve(shard(0), at(0.0));
+    line.reserve(shard(1), at(0.0));
+    line.join(shard(2), at(0.0));
+    line.forget(shard(1), at(1.0));
+    assert_eq!(granted(&mut line, at(5.1)), [2]);
+}
+
+#[test]
+fn a_holder_that_vanished_with_an_open_permit_may_have_used_it() {
+    let mut line = IdentifyLine::new(1, at(0.0));
+    line.join(shard(0), at(0.0));
+    line.join(shard(1), at(0.0));
+    assert_eq!(granted(&mut line, at(0.0)), [0]);
+    line.forget(shard(0), at(2.0));
+    assert_eq!(granted(&mut line, at(7.0)), [] as [u32; 0]);
+    assert_eq!(granted(&mut line, at(7.1)), [1]);
+}
+
+#[test]
+fn a_new_max_concurrency_keeps_the_line_and_opens_no_bucket_early() {
+    let mut line = IdentifyLine::new(1, at(0.0));
+    for number in 0..3 {
+        line.join(shard(number), at(0.0));
+    }
+    assert_eq!(granted(&mut line, at(0.0)), [0]);
+    line.set_max_concurrency(4, at(1.0));
+    assert_eq!(granted(&mut line, at(6.0)), [] as [u32; 0]);
+    assert_eq!(granted(&mut line, at(6.1)), [1, 2]);
+}
+
+#[test]
+fn a_line_taken_up_after_a_restart_opens_when_it_is_told() {
+    let mut line = IdentifyLine::new(1, at(5.1));
+    line.join(shard(0), at(0.0));
+    assert_eq!(line.poll_timeout(at(0.0)), Some(at(5.1)));
+    assert_eq!(granted(&mut line, at(5.1)), [0]);
+}
+
+proptest::proptest! {
+    /// Whatever holders do, the identifies of one bucket stay five seconds
+    /// apart, as long as permits are used at once and sleepers wake on time.
+    #[test]
+    fn identifies_of_a_bucket_stay_five_seconds_apart(
+        mc in 1u32..5,
+        steps in proptest::collection::vec((0u32..12, 0u8..5, 0u64..4000), 1..80),
+    ) {
+        let mut line = IdentifyLine::new(mc, Tick(0));
+        let mut now = Tick(0);
+        let mut identifies: Vec<(u32, Tick)> = Vec::new();
+        let mut sleepers: BTreeMap<ShardId, Tick> = BTreeMap::new();
+        let mut asked: BTreeSet<ShardId> = BTreeSet::new();
+        for (number, step, pause) in steps {
+            now = now + Duration::from_millis(pause);
+            let shard = shard(number);
+            sleepers.retain(|sleeper, slot| {
+                let woke = *slot <= now;
+                if woke { identifies.push((sleeper.bucket(mc), *slot)); }
+                !woke
+            });
+            let busy = sleepers.contains_key(&shard) || asked.contains(&shard);
+            match step {
+                0 if !busy => { sleepers.insert(shard, line.reserve(shard, now)); }
+                1 | 2 if !busy => { line.join(shard, now); asked.insert(shard); }
+                3 => { sleepers.remove(&shard); asked.remove(&shard); line.forget(shard, now); }
+                _ => {}
+            }
+            for permit in line.poll(now) {
+                asked.remove(&permit.shard);
+                identifies.push((permit.shard.bucket(mc), now));
+                line.used(permit.shard, now);
+            }
+        }
+        identifies.sort_unstable();
+        for pair in identifies.windows(2) {
+            let ((one, first), (other, second)) = (pair[0], pair[1]);
+            proptest::prop_assert!(one != other || second.ms_since(first) >= 5_000, "{first} and {second} in bucket {one}");
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! A table taken up again by the next manager.
+
+use std::time::Duration;
+
+use super::{Figures, Lease, LeaseRecord, LeaseTable};
+use crate::id::Epoch;
+use crate::plan::Plan;
+use crate::tick::Tick;
+
+impl LeaseTable {
+    /// The table as the last manager left it. Every lease gets its full time
+    /// again, because nobody could beat while no manager listened; `wait` says
+    /// what is left of a holder's wait for its identify slot.
+    ///
+    /// # Panics
+    ///
+    /// If two records name one shard or one session: the store would have
+    /// broken its contract, and to go on could double a shard.
+    pub fn restore(
+        plan: Plan,
+        ttl: Duration,
+        next_epoch: Epoch,
+        records: Vec<LeaseRecord>,
+        wait: impl Fn(&LeaseRecord) -> Duration,
+        now: Tick,
+    ) -> Self {
+        let newest = records
+            .iter()
+            .map(|record| record.epoch.next())
+            .max()
+            .unwrap_or_default();
+        let mut table = Self::new(plan, ttl, next_epoch.max(newest));
+        for record in records {
+            let deadline = now + wait(&record) + ttl;
+            table.free.remove(&record.shard);
+            let lease = Lease {
+                session: record.session,
+                epoch: record.epoch,
+                holder: record.holder,
+                key: record.key,
+                granted_at: now,
+                last_beat: now,
+                deadline,
+                timer: deadline,
+                figures: Figures::default(),
+            };
+            table.insert(record.shard, lease);
+        }
+        table
+    }
+}

@@ -1,0 +1,150 @@
+//! What should run against what runs: the only place where it is decided that
+//! a process is started or stopped.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::id::{PoolId, WorkerId};
+use crate::tick::Tick;
+
+#[cfg(test)]
+mod tests;
+
+/// How long a child may live without holding any shard.
+pub const REGISTER_WITHIN: Duration = Duration::from_secs(60);
+
+/// What an operator wants of one pool.
+#[derive(Clone, Debug)]
+pub struct Desired {
+    pub pool: PoolId,
+    /// The most children that may run at once.
+    pub max_workers: u32,
+    /// The most shards that one child takes.
+    pub shards_per_worker: u32,
+}
+
+/// Where a child is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It runs, and since then it holds fewer shards than it could.
+    Short { since: Tick },
+    /// It runs and holds all it was started for.
+    Full,
+    /// It was told to stop, or ended and its process group is not gone yet.
+    Stopping,
+    /// It is gone and may be started again from then on.
+    BackingOff { until: Tick },
+    /// It is gone and is not started again by itself.
+    Halted,
+}
+
+/// One child, as observed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkerView {
+    pub phase: Phase,
+    /// The shards it was started for.
+    pub capacity: u32,
+    pub holding: u32,
+}
+
+/// Why a child is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopCause {
+    /// It held nothing for [`REGISTER_WITHIN`].
+    NeverRegistered,
+    /// The lease of one of its shards lapsed: frozen, deaf to us, or gone.
+    LeaseLapsed,
+    /// The manager stops, and the fleet with it.
+    Shutdown,
+}
+
+impl StopCause {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NeverRegistered => "it held no shard in time",
+            Self::LeaseLapsed => "a lease of it lapsed",
+            Self::Shutdown => "the fleet stops",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    Start { worker: WorkerId, shards: u32 },
+    Stop { worker: WorkerId, cause: StopCause },
+}
+
+/// Compares and answers with actions. `uncovered` is the number of planned
+/// shards that are free; `lapsed` are the children that lost a lease.
+pub fn reconcile(
+    desired: &Desired,
+    workers: &BTreeMap<WorkerId, WorkerView>,
+    lapsed: &[WorkerId],
+    uncovered: u32,
+    now: Tick,
+) -> Vec<Action> {
+    let mut actions = Vec::new();
+    let mut need = uncovered;
+    let mut running = 0;
+    for (worker, view) in workers {
+        match view.phase {
+            Phase::Short { .. } | Phase::Full if lapsed.contains(worker) => {
+                running += 1;
+                actions.push(Action::Stop {
+                    worker: worker.clone(),
+                    cause: StopCause::LeaseLapsed,
+                });
+            }
+            Phase::Short { since } if view.holding == 0 && now >= since + REGISTER_WITHIN => {
+                running += 1;
+                actions.push(Action::Stop {
+                    worker: worker.clone(),
+                    cause: StopCause::NeverRegistered,
+                });
+            }
+            Phase::Short { since } => {
+                running += 1;
+                if now < since + REGISTER_WITHIN {
+                    need = need.saturating_sub(view.capacity.saturating_sub(view.holding));
+                }
+            }
+            Phase::Full | Phase::Stopping => running += 1,
+            // Its shards wait for it: another child in its place would only
+            // multiply a crash loop.
+            Phase::BackingOff { until } if until > now => need = need.saturating_sub(view.capacity),
+            Phase::Halted => need = need.saturating_sub(view.capacity),
+            Phase::BackingOff { .. } => {}
+        }
+    }
+    for index in 0..desired.max_workers {
+        if need == 0 || running >= desired.max_workers {
+            break;
+        }
+        let worker = WorkerId::new(&desired.pool, index);
+        let startable = match workers.get(&worker).map(|view| view.phase) {
+            None => true,
+            Some(Phase::BackingOff { until }) => until <= now,
+            Some(Phase::Short { .. } | Phase::Full | Phase::Stopping | Phase::Halted) => false,
+        };
+        if startable {
+            let shards = need.min(desired.shards_per_worker.max(1));
+            need -= shards;
+            running += 1;
+            actions.push(Action::Start { worker, shards });
+        }
+    }
+    actions
+}
+
+/// When to compare again although nothing changed.
+pub fn poll_timeout(workers: &BTreeMap<WorkerId, WorkerView>, now: Tick) -> Option<Tick> {
+    workers
+        .values()
+        .filter_map(|view| match view.phase {
+            Phase::Short { since } => Some(since + REGISTER_WITHIN),
+            Phase::BackingOff { until } => Some(until),
+            Phase::Full | Phase::Stopping | Phase::Halted => None,
+        })
+        .filter(|at| *at > now)
+        .min()
+}
