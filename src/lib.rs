@@ -5,3 +5,4 @@
 //! below knows what is above it.
 
 pub mod manager;
+pub mod store;

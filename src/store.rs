@@ -1,0 +1,108 @@
+//! What must survive the process: leases won and lost, the plan, resume
+//! points, the children. Beats are never stored.
+//!
+//! An engine keeps one promise: when [`LeaseStore::commit`] has returned `Ok`,
+//! every write of the batch is there after a crash, and when it has not, the
+//! batch is there as a whole or not at all.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use shardman_core::lease::LeaseRecord;
+use shardman_core::resume::SavedPoint;
+use shardman_core::{Epoch, Plan, ShardId, WorkerId};
+
+mod disk;
+mod memory;
+#[cfg(test)]
+mod tests;
+
+pub use disk::DiskStore;
+pub use memory::MemoryStore;
+
+/// One durable change.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Write {
+    /// A grant. It also moves the epoch counter past the lease's epoch.
+    Lease(LeaseRecord),
+    LeaseEnded(ShardId),
+    Plan(Plan),
+    Discord(DiscordFacts),
+    /// `None` forgets the point.
+    Resume(ShardId, Option<SavedPoint>),
+    Worker(WorkerRecord),
+    WorkerGone(WorkerId),
+}
+
+/// What Discord last said about the bot, so that known counts stay in force
+/// while its REST API is down.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiscordFacts {
+    pub gateway_url: String,
+    pub recommended_shards: u32,
+    pub max_concurrency: u32,
+    pub starts_total: u32,
+    pub starts_remaining: u32,
+    /// Wall clock, milliseconds since 1970.
+    pub starts_reset_at_ms: u64,
+}
+
+/// A child, as the next manager must know it to adopt it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerRecord {
+    pub worker: WorkerId,
+    /// SHA-256 of the credential it got as its `SECRET`, in hex.
+    pub credential: String,
+    pub shards: u32,
+    /// Unknown between the decision to start it and its start.
+    pub process: Option<ProcessId>,
+    /// Wall clock, milliseconds since 1970.
+    pub started_at_ms: u64,
+}
+
+/// A process that cannot be mistaken for a later one with the same pid.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessId {
+    pub pid: i32,
+    /// Clock ticks from boot to its start (proc_pid_stat(5), field 22).
+    pub start_time: u64,
+    pub boot_id: String,
+}
+
+/// Everything a store holds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Saved {
+    pub next_epoch: Epoch,
+    pub plan: Option<Plan>,
+    pub discord: Option<DiscordFacts>,
+    pub leases: Vec<LeaseRecord>,
+    pub resume: BTreeMap<ShardId, SavedPoint>,
+    pub workers: Vec<WorkerRecord>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error(
+        "DATA_DIR '{0}' is in use by another shardman; stop that one, or give this one a folder of its own"
+    )]
+    Locked(PathBuf),
+    #[error(
+        "'{path}' is damaged: {reason}; move it away to start afresh (running workers must be stopped first), or restore a copy"
+    )]
+    Corrupt { path: PathBuf, reason: String },
+    #[error("'{0}' was not written by shardman; move it away, or set DATA_DIR to another folder")]
+    Foreign(PathBuf),
+    #[error("'{path}' has format {found}, this shardman knows {known}; use a newer shardman")]
+    Newer { path: PathBuf, found: u64, known: u64 },
+    #[error("cannot use '{path}' for data: {reason}; check that it exists, is writable and has room")]
+    Io { path: PathBuf, reason: String },
+}
+
+/// An engine that keeps [`Saved`].
+pub trait LeaseStore: Send + 'static {
+    fn load(&mut self) -> impl Future<Output = Result<Saved, StoreError>> + Send;
+
+    fn commit(&mut self, writes: Vec<Write>) -> impl Future<Output = Result<(), StoreError>> + Send;
+}

@@ -1,0 +1,307 @@
+//! The embedded store: one redb file in a locked folder.
+//!
+//! A file is made complete under another name and then renamed, so that there
+//! is never half a store. A file that is not ours, or not whole, is refused
+//! and never written to.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use redb::{Database, ReadOnlyDatabase, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use rustix::fs::{FlockOperation, flock};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use shardman_core::{Epoch, ShardId};
+
+use super::{LeaseStore, Saved, StoreError, Write};
+
+/// The one file, in `DATA_DIR`.
+const FILE: &str = "shardman.redb";
+const FORMAT: u64 = 1;
+
+/// `format`, `next_epoch`.
+const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("shardman");
+/// `plan`, `discord`, as JSON.
+const FACTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("facts");
+const LEASES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("leases");
+const RESUME: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("resume");
+const WORKERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("workers");
+
+#[derive(Debug)]
+pub struct DiskStore {
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    path: PathBuf,
+    /// `None` after a failure: redb refuses to go on, so it is opened anew.
+    database: Option<Database>,
+    /// Held as long as the store lives.
+    _lock: File,
+}
+
+impl DiskStore {
+    /// Opens the store in `folder`, or makes both.
+    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        fs::create_dir_all(folder).map_err(|error| io_error(folder, &error))?;
+        let lock = lock(folder)?;
+        let path = folder.join(FILE);
+        if !path.try_exists().map_err(|error| io_error(&path, &error))? {
+            create(folder, &path)?;
+        }
+        let database = open(&path)?;
+        Ok(Self {
+            inner: Arc::new(Mutex::new(Inner {
+                path,
+                database: Some(database),
+                _lock: lock,
+            })),
+        })
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Inner) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let inner = Arc::clone(&self.inner);
+        let task = tokio::task::spawn_blocking(move || {
+            let mut inner = inner.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            work(&mut inner)
+        });
+        task.await.expect("store work neither panics nor is cancelled")
+    }
+}
+
+impl LeaseStore for DiskStore {
+    async fn load(&mut self) -> Result<Saved, StoreError> {
+        self.run(|inner| inner.with(read)).await
+    }
+
+    async fn commit(&mut self, writes: Vec<Write>) -> Result<(), StoreError> {
+        self.run(move |inner| {
+            inner.with(|database| {
+                let transaction = database.begin_write()?;
+                for write in &writes {
+                    apply(&transaction, write)?;
+                }
+                transaction.commit()?;
+                Ok(())
+            })
+        })
+        .await
+    }
+}
+
+impl Inner {
+    fn with<T>(&mut self, work: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, StoreError> {
+        let database = match self.database.take() {
+            Some(database) => database,
+            None => open(&self.path)?,
+        };
+        let done = work(&database).map_err(|error| database_error(&self.path, error));
+        if done.is_ok() {
+            self.database = Some(database);
+        }
+        done
+    }
+}
+
+fn lock(folder: &Path) -> Result<File, StoreError> {
+    let path = folder.join("lock");
+    let file = File::options()
+        .create(true)
+        .append(true)
+        .open(&path)
+        .map_err(|error| io_error(&path, &error))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(StoreError::Locked(folder.to_owned())),
+        Err(error) => Err(io_error(&path, &error.into())),
+    }
+}
+
+fn create(folder: &Path, path: &Path) -> Result<(), StoreError> {
+    let unfinished = folder.join(format!("{FILE}.new"));
+    match fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(io_error(&unfinished, &error)),
+        Ok(()) | Err(_) => {}
+    }
+    let made = Database::create(&unfinished)
+        .map_err(redb::Error::from)
+        .and_then(|database| {
+            let transaction = database.begin_write()?;
+            transaction.open_table(NUMBERS)?.insert("format", FORMAT)?;
+            for table in [FACTS, LEASES, RESUME, WORKERS] {
+                transaction.open_table(table)?;
+            }
+            transaction.commit()?;
+            Ok(())
+        });
+    made.map_err(|error| database_error(&unfinished, error))?;
+    let renamed = fs::rename(&unfinished, path).and_then(|()| File::open(folder)?.sync_all());
+    renamed.map_err(|error| io_error(path, &error))
+}
+
+fn open(path: &Path) -> Result<Database, StoreError> {
+    let corrupt = |reason: &str| StoreError::Corrupt {
+        path: path.to_owned(),
+        reason: reason.to_owned(),
+    };
+    // A damaged file can make the engine panic; that is a refusal like others.
+    let opened = std::panic::catch_unwind(|| {
+        // A look that writes nothing. After a crash only the second one, which
+        // repairs, can read.
+        if let Ok(database) = ReadOnlyDatabase::open(path) {
+            check_format(path, format(&database))?;
+        }
+        let mut database = Database::open(path).map_err(|error| database_error(path, error.into()))?;
+        let whole = database
+            .check_integrity()
+            .map_err(|error| database_error(path, error.into()))?;
+        check_format(path, format(&database))?;
+        if whole {
+            Ok(database)
+        } else {
+            Err(corrupt("a checksum does not match"))
+        }
+    });
+    opened.unwrap_or_else(|_| Err(corrupt("its pages do not fit together")))
+}
+
+fn format(database: &impl ReadableDatabase) -> Result<Option<u64>, redb::Error> {
+    match database.begin_read()?.open_table(NUMBERS) {
+        Ok(table) => Ok(table.get("format")?.map(|value| value.value())),
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn check_format(path: &Path, format: Result<Option<u64>, redb::Error>) -> Result<(), StoreError> {
+    match format.map_err(|error| database_error(path, error))? {
+        None => Err(StoreError::Foreign(path.to_owned())),
+        Some(found) if found > FORMAT => Err(StoreError::Newer {
+            path: path.to_owned(),
+            found,
+            known: FORMAT,
+        }),
+        Some(_) => Ok(()),
+    }
+}
+
+fn apply(transaction: &WriteTransaction, write: &Write) -> Result<(), redb::Error> {
+    match write {
+        Write::Lease(record) => {
+            let mut numbers = transaction.open_table(NUMBERS)?;
+            let next = record.epoch.next().0;
+            let stored = numbers.get("next_epoch")?.map_or(0, |value| value.value());
+            numbers.insert("next_epoch", next.max(stored))?;
+            put(transaction, LEASES, &record.shard.to_string(), record)
+        }
+        Write::LeaseEnded(shard) => remove(transaction, LEASES, &shard.to_string()),
+        Write::Plan(plan) => put(transaction, FACTS, "plan", plan),
+        Write::Discord(facts) => put(transaction, FACTS, "discord", facts),
+        Write::Resume(shard, Some(point)) => put(transaction, RESUME, &shard.to_string(), point),
+        Write::Resume(shard, None) => remove(transaction, RESUME, &shard.to_string()),
+        Write::Worker(record) => put(transaction, WORKERS, record.worker.as_str(), record),
+        Write::WorkerGone(worker) => remove(transaction, WORKERS, worker.as_str()),
+    }
+}
+
+type Json = TableDefinition<'static, &'static str, &'static [u8]>;
+
+fn put(
+    transaction: &WriteTransaction,
+    table: Json,
+    key: &str,
+    value: &impl Serialize,
+) -> Result<(), redb::Error> {
+    let json = serde_json::to_vec(value).expect("stored records are plain data");
+    transaction.open_table(table)?.insert(key, json.as_slice())?;
+    Ok(())
+}
+
+fn remove(transaction: &WriteTransaction, table: Json, key: &str) -> Result<(), redb::Error> {
+    transaction.open_table(table)?.remove(key)?;
+    Ok(())
+}
+
+fn read(database: &Database) -> Result<Saved, redb::Error> {
+    let reading = database.begin_read()?;
+    let next_epoch = reading
+        .open_table(NUMBERS)?
+        .get("next_epoch")?
+        .map_or(1, |value| value.value());
+    let facts = reading.open_table(FACTS)?;
+    let fact = |name: &str| -> Result<Option<Vec<u8>>, redb::Error> {
+        Ok(facts.get(name)?.map(|value| value.value().to_owned()))
+    };
+    let rows = |table: Json| -> Result<Vec<(String, Vec<u8>)>, redb::Error> {
+        reading
+            .open_table(table)?
+            .iter()?
+            .map(|row| row.map(|(key, value)| (key.value().to_owned(), value.value().to_owned())))
+            .collect::<Result<_, _>>()
+            .map_err(redb::Error::from)
+    };
+    let mut saved = Saved {
+        next_epoch: Epoch(next_epoch),
+        ..Saved::default()
+    };
+    saved.plan = fact("plan")?.map(|json| parse(&json)).transpose()?;
+    saved.discord = fact("discord")?.map(|json| parse(&json)).transpose()?;
+    for (_, json) in rows(LEASES)? {
+        saved.leases.push(parse(&json)?);
+    }
+    saved
+        .leases
+        .sort_by_key(|lease: &shardman_core::lease::LeaseRecord| lease.shard);
+    for (key, json) in rows(RESUME)? {
+        let shard: ShardId = key
+            .parse()
+            .map_err(|_| redb::Error::Corrupted(format!("resume point '{key}'")))?;
+        saved.resume.insert(shard, parse(&json)?);
+    }
+    for (_, json) in rows(WORKERS)? {
+        saved.workers.push(parse(&json)?);
+    }
+    Ok(saved)
+}
+
+fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, redb::Error> {
+    serde_json::from_slice(json)
+        .map_err(|error| redb::Error::Corrupted(format!("a record is unreadable: {error}")))
+}
+
+fn io_error(path: &Path, error: &io::Error) -> StoreError {
+    StoreError::Io {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    }
+}
+
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the engine's list of errors is open and long"
+)]
+fn database_error(path: &Path, error: redb::Error) -> StoreError {
+    match error {
+        redb::Error::DatabaseAlreadyOpen => StoreError::Locked(path.to_owned()),
+        redb::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => StoreError::Corrupt {
+            path: path.to_owned(),
+            reason: "it does not start like a store".to_owned(),
+        },
+        redb::Error::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => StoreError::Corrupt {
+            path: path.to_owned(),
+            reason: "it is cut short".to_owned(),
+        },
+        redb::Error::Io(error) => io_error(path, &error),
+        redb::Error::PreviousIo => io_error(path, &io::Error::other("an earlier write failed")),
+        other => StoreError::Corrupt {
+            path: path.to_owned(),
+            reason: other.to_string(),
+        },
+    }
+}
