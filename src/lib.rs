@@ -4,5 +4,7 @@
 //! `store` and `supervisor` and asks `shardman-core` what is right. Nothing
 //! below knows what is above it.
 
+pub mod clock;
 pub mod manager;
 pub mod store;
+pub mod supervisor;

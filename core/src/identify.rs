@@ -107,6 +107,15 @@ impl IdentifyLine {
         at
     }
 
+    /// The slot that is promised to a shard.
+    pub fn reserved(&self, shard: ShardId) -> Option<Tick> {
+        self.buckets
+            .get(&shard.bucket(self.max_concurrency))?
+            .reserved
+            .get(&shard)
+            .copied()
+    }
+
     /// A slot that an earlier manager promised.
     pub fn restore_reservation(&mut self, shard: ShardId, at: Tick) {
         self.bucket(shard).reserved.insert(shard, at);
@@ -142,6 +151,14 @@ impl IdentifyLine {
         if bucket.open.is_some_and(|permit| permit.shard == shard) {
             bucket.open = None;
             bucket.closed_until = bucket.closed_until.max(now + IDENTIFY_GAP);
+        }
+    }
+
+    /// The grant never reached its holder: it was surely not used.
+    pub fn take_back(&mut self, permit: Permit) {
+        let bucket = self.bucket(permit.shard);
+        if bucket.open == Some(permit) {
+            bucket.open = None;
         }
     }
 

@@ -191,3 +191,56 @@ pub struct StatusShard {
 pub struct Detail {
     pub detail: String,
 }
+
+/// The answer to `GET /fleet`: every planned shard, every worker, and what
+/// Discord allows.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FleetView {
+    pub planned: u32,
+    pub leased: u32,
+    pub ready: u32,
+    pub max_concurrency: u32,
+    /// Session starts left today, as far as Discord said.
+    pub starts_remaining: Option<u32>,
+    pub starts_total: Option<u32>,
+    /// What keeps the fleet from being whole, in words.
+    pub trouble: Vec<String>,
+    pub shards: Vec<ShardView>,
+    pub workers: Vec<WorkerView>,
+}
+
+/// One planned shard in [`FleetView`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ShardView {
+    pub shard: crate::id::ShardId,
+    /// `free`, `held_back` (its lapsed child is not gone yet), `leased` (its
+    /// holder reports no state), or a [`ShardState`].
+    pub state: String,
+    pub epoch: Option<Epoch>,
+    /// The child that holds it; none for an external holder.
+    pub worker: Option<String>,
+    /// Seconds since the last beat.
+    pub beat_age: Option<f64>,
+    pub guild_count: Option<i64>,
+    pub latency: Option<f64>,
+    pub last_event_age: Option<f64>,
+    pub loop_lag: Option<f64>,
+    pub close_code: Option<u16>,
+}
+
+/// One place for a child in [`FleetView`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WorkerView {
+    pub worker: String,
+    /// `running`, `stopping`, `backing_off` or `halted`.
+    pub state: String,
+    pub pid: Option<i32>,
+    pub shards: u32,
+    pub holding: u32,
+    /// Exits in a row.
+    pub exits: u32,
+    pub last_exit: Option<String>,
+    /// Seconds until it is started again, while it backs off.
+    pub restart_in: Option<f64>,
+    pub uptime: Option<f64>,
+}

@@ -1,11 +1,26 @@
-//! What the HTTP layer asks of the manager, and what it gets back.
+//! What others ask of the manager, and what they get back.
 //!
 //! This file knows no status code and no JSON shape; `http` turns its answers
 //! into both.
 
-use serde_json::value::RawValue;
-use shardman_core::wire::{Directive, ResumePoint, ShardState, Status};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use shardman_core::identify::USE_WITHIN;
+pub use shardman_core::lease::{BeatError, BeatReport};
+use shardman_core::wire::{Directive, FleetView, ResumePoint, Status};
 use shardman_core::{Epoch, SessionId, ShardId, WorkerId};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+
+use super::fleet::Fleet;
+use super::keys::Keys;
+use super::request::{DiscordNews, RETRY_SECONDS, Request};
+use super::view::{self, Summary};
+use crate::clock::Clock;
+
+/// How long `POST /identify` is held before the caller is told to ask again:
+/// shorter than what proxies and clients give up after.
+const IDENTIFY_POLL: Duration = Duration::from_secs(25);
 
 /// Who presented a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +29,7 @@ pub enum Caller {
     External,
     /// A credential that the supervisor gave to one child.
     Child(WorkerId),
-    /// The operator's secret (or the shared one, where there is no other).
+    /// The operator's secret.
     Operator,
 }
 
@@ -60,29 +75,6 @@ pub enum ConnectError {
     Unavailable { reason: String, retry_seconds: u64 },
 }
 
-/// The figures of one beat. `None` keeps what the last beat said.
-#[derive(Debug, Default)]
-pub struct BeatReport {
-    pub guild_count: Option<i64>,
-    pub latency: Option<f64>,
-    pub extra: Option<Box<RawValue>>,
-    pub state: Option<ShardState>,
-    pub epoch: Option<Epoch>,
-    pub gateway: Option<ResumePoint>,
-    pub last_event_age: Option<f64>,
-    pub loop_lag: Option<f64>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum BeatError {
-    /// Unknown or lapsed session, or one that belongs to another child.
-    #[error("no lease has this session")]
-    UnknownSession,
-    /// The lease's shard is no longer planned.
-    #[error("the shard is out of the plan")]
-    OutOfPlan,
-}
-
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DisconnectError {
     #[error("no lease has this session")]
@@ -107,48 +99,150 @@ pub enum IdentifyError {
     OutOfPlan,
 }
 
+/// What the owner and its handles share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    /// Held for moments only, never across an `.await`: a beat costs a map
+    /// look-up and a timestamp, not a trip through the owner's queue.
+    pub(super) fleet: Mutex<Fleet>,
+    pub(super) keys: Keys,
+    pub(super) clock: Clock,
+    /// Something changed that the owner should look at.
+    pub(super) wake: Notify,
+    pub(super) summary: watch::Sender<Summary>,
+}
+
+impl Shared {
+    pub(super) fn fleet(&self) -> MutexGuard<'_, Fleet> {
+        // A panic under this lock has broken an invariant; the process ends.
+        self.fleet.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// A cheap, cloneable door to the manager.
 #[derive(Clone, Debug)]
-pub struct ManagerHandle {}
+pub struct ManagerHandle {
+    pub(super) shared: Arc<Shared>,
+    pub(super) requests: mpsc::Sender<Request>,
+}
 
 impl ManagerHandle {
     /// Whose secret this is, compared in constant time.
-    pub fn authorize(&self, _secret: &[u8]) -> Option<Caller> {
-        unimplemented!()
+    pub fn authorize(&self, secret: &[u8]) -> Option<Caller> {
+        self.shared.keys.authorize(secret)
     }
 
     /// Leases the lowest free shard.
-    pub async fn connect(&self, _request: ConnectRequest) -> Result<Connection, ConnectError> {
-        unimplemented!()
+    pub async fn connect(&self, request: ConnectRequest) -> Result<Connection, ConnectError> {
+        let gone = || ConnectError::Unavailable {
+            reason: STOPPED.to_owned(),
+            retry_seconds: RETRY_SECONDS,
+        };
+        let (reply, answer) = oneshot::channel();
+        self.requests
+            .send(Request::Connect { request, reply })
+            .await
+            .map_err(|_| gone())?;
+        answer.await.unwrap_or_else(|_| Err(gone()))
     }
 
     /// Keeps a lease: a map look-up and a timestamp.
     pub fn beat(
         &self,
-        _caller: &Caller,
-        _session: SessionId,
-        _report: BeatReport,
+        caller: &Caller,
+        session: SessionId,
+        report: BeatReport,
     ) -> Result<Directive, BeatError> {
-        unimplemented!()
+        let (answer, wake) = {
+            let mut fleet = self.shared.fleet();
+            let now = self.shared.clock.now();
+            (fleet.beat(caller, session, report, now), fleet.wants_a_turn())
+        };
+        if wake {
+            self.shared.wake.notify_one();
+        }
+        answer.map(|()| Directive::CarryOn)
     }
 
     /// Releases a lease.
-    pub async fn disconnect(&self, _caller: &Caller, _session: SessionId) -> Result<(), DisconnectError> {
-        unimplemented!()
+    pub async fn disconnect(&self, caller: &Caller, session: SessionId) -> Result<(), DisconnectError> {
+        let gone = || DisconnectError::Unavailable {
+            reason: STOPPED.to_owned(),
+        };
+        let (reply, answer) = oneshot::channel();
+        let request = Request::Disconnect {
+            caller: caller.clone(),
+            session,
+            reply,
+        };
+        self.requests.send(request).await.map_err(|_| gone())?;
+        answer.await.unwrap_or_else(|_| Err(gone()))
     }
 
     /// Waits, for a bounded time, for the permit to identify. Dropping the
     /// future gives the place in the line back.
     pub async fn identify(
         &self,
-        _caller: &Caller,
-        _session: SessionId,
+        caller: &Caller,
+        session: SessionId,
     ) -> Result<IdentifyOutcome, IdentifyError> {
-        unimplemented!()
+        let (reply, mut answer) = oneshot::channel();
+        let request = Request::Identify {
+            caller: caller.clone(),
+            session,
+            reply,
+        };
+        self.requests
+            .send(request)
+            .await
+            .map_err(|_| IdentifyError::UnknownSession)?;
+        match tokio::time::timeout(IDENTIFY_POLL, &mut answer).await {
+            Ok(Ok(permit)) => permit.map(|permit| IdentifyOutcome::Granted {
+                permit: permit.number,
+                open_seconds: USE_WITHIN.as_secs_f64(),
+            }),
+            // The lease ended while its holder waited.
+            Ok(Err(_)) => Err(IdentifyError::UnknownSession),
+            Err(_) => Ok(IdentifyOutcome::StillWaiting {
+                wait_seconds: self
+                    .shared
+                    .fleet()
+                    .identify_wait(session, self.shared.clock.now())
+                    .as_secs_f64(),
+            }),
+        }
     }
 
     /// What `GET /status` shows, by shard number.
     pub fn status(&self) -> Status {
-        unimplemented!()
+        view::status(&self.shared.fleet(), &self.shared.clock)
+    }
+
+    /// What `GET /fleet` shows: every planned shard and every worker.
+    pub fn fleet(&self) -> FleetView {
+        view::fleet(&self.shared.fleet(), &self.shared.clock)
+    }
+
+    /// Whether the whole fleet serves, and what is missing if not.
+    pub fn readiness(&self) -> Result<(), String> {
+        view::readiness(&self.shared.fleet())
+    }
+
+    /// Counts that change as the fleet does.
+    pub fn summary(&self) -> watch::Receiver<Summary> {
+        self.shared.summary.subscribe()
+    }
+
+    /// What the watch on Discord found.
+    pub async fn discord(&self, news: DiscordNews) {
+        // Nobody needs to know once the manager is gone.
+        let _ = self.requests.send(Request::Discord(news)).await;
+    }
+
+    /// Stops every child; a second time, kills them.
+    pub async fn stop_fleet(&self) {
+        let _ = self.requests.send(Request::Stop).await;
     }
 }
+
+const STOPPED: &str = "the manager is shutting down";

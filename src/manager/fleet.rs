@@ -1,0 +1,546 @@
+//! The fleet's state, and every decision about it. Synchronous: it is changed
+//! in turns by the owner, and by beats, under one short lock.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shardman_core::identify::{IDENTIFY_GAP, IdentifyLine, Permit};
+use shardman_core::lease::{
+    BeatError, BeatReport, Claim, EndCause, Holder, LeaseEffect, LeaseRecord, LeaseTable, LeaseWrite,
+};
+use shardman_core::reconcile::StopCause;
+use shardman_core::resume::ResumeBook;
+use shardman_core::wire::ShardState;
+use shardman_core::{Plan, SessionId, ShardId, Tick, WorkerId};
+use tokio::sync::oneshot;
+use tracing::{debug, info, warn};
+
+use super::handle::{
+    Caller, ConnectError, ConnectRequest, Connection, DisconnectError, IdentifyError, IdentifyPlan,
+};
+use super::request::{Answer, RETRY_SECONDS, Request};
+use super::settings::{Settings, heartbeat_every};
+use crate::clock::Clock;
+use crate::store::{DiscordFacts, Saved, Write};
+
+mod discord;
+mod workers;
+
+pub(super) use workers::{Run, Worker};
+
+/// How long changed resume points and counts may wait for company on their way
+/// to the disk.
+const FLUSH_EVERY: Duration = Duration::from_secs(1);
+
+/// Something to do once the writes of a turn are durable.
+#[derive(Debug)]
+pub(super) enum Effect {
+    Start {
+        worker: WorkerId,
+        shards: u32,
+        credential: String,
+    },
+    Adopt {
+        worker: WorkerId,
+    },
+    Stop {
+        worker: WorkerId,
+        cause: StopCause,
+    },
+    Alert(Alert),
+}
+
+/// What somebody may want to be woken for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alert {
+    pub kind: AlertKind,
+    pub shard: Option<ShardId>,
+    pub text: String,
+    /// Wall clock, milliseconds since 1970.
+    pub last_beat_ms: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AlertKind {
+    /// A shard was leased.
+    Connect,
+    /// A shard was lost.
+    Disconnect,
+    /// A worker needs an operator.
+    Worker,
+}
+
+#[derive(Debug)]
+pub(super) struct Fleet {
+    pub(super) settings: Arc<Settings>,
+    clock: Clock,
+    pub(super) table: LeaseTable,
+    pub(super) line: IdentifyLine,
+    resume: ResumeBook,
+    pub(super) discord: Option<DiscordFacts>,
+    /// Why Discord cannot be asked, while it cannot.
+    pub(super) discord_trouble: Option<String>,
+    /// A plan of an earlier run, for when Discord cannot be asked.
+    fallback_plan: Option<Plan>,
+    pub(super) workers: BTreeMap<WorkerId, Worker>,
+    waiters: BTreeMap<ShardId, oneshot::Sender<Result<Permit, IdentifyError>>>,
+    pub(super) stopping: bool,
+    /// Why the disk takes no writes, while it does not.
+    pub(super) store_trouble: Option<String>,
+    unflushed_counts: bool,
+    flush_at: Option<Tick>,
+    changed: bool,
+    lapsed: Vec<WorkerId>,
+    writes: Vec<Write>,
+    answers: Vec<Answer>,
+    effects: Vec<Effect>,
+}
+
+/// What a turn leaves to be done: first made durable, then answered, then
+/// acted upon.
+#[derive(Debug, Default)]
+pub(super) struct Turn {
+    pub(super) writes: Vec<Write>,
+    pub(super) answers: Vec<Answer>,
+    pub(super) effects: Vec<Effect>,
+}
+
+impl Fleet {
+    /// The fleet as the last manager left it.
+    pub(super) fn restore(settings: Arc<Settings>, clock: Clock, saved: Saved) -> Self {
+        let now = clock.now();
+        let wall = clock.wall_ms();
+        // Somebody may have identified a moment before the last manager died.
+        let fresh = saved.leases.is_empty() && saved.workers.is_empty();
+        let open_from = if fresh { now } else { now + IDENTIFY_GAP };
+        let max_concurrency = saved.discord.as_ref().map_or(1, |facts| facts.max_concurrency);
+        let mut line = IdentifyLine::new(max_concurrency, open_from);
+        let left = |record: &LeaseRecord| Duration::from_millis(record.identify_at_ms.saturating_sub(wall));
+        for record in saved.leases.iter().filter(|record| record.identify_at_ms > wall) {
+            line.restore_reservation(record.shard, now + left(record));
+        }
+        let (plan, fallback_plan) = discord::first_plan(&settings, &saved);
+        let mut writes = Vec::new();
+        if saved.plan.as_ref() != Some(&plan) && !plan.is_empty() {
+            writes.push(Write::Plan(plan.clone()));
+        }
+        let ttl = settings.max_seconds;
+        let resume = if settings.forget_resume_points {
+            BTreeMap::default()
+        } else {
+            saved.resume
+        };
+        let mut fleet = Self {
+            table: LeaseTable::restore(plan, ttl, saved.next_epoch, saved.leases, left, now),
+            line,
+            resume: ResumeBook::restore(resume),
+            discord: saved.discord,
+            discord_trouble: None,
+            fallback_plan,
+            workers: BTreeMap::new(),
+            waiters: BTreeMap::new(),
+            stopping: false,
+            store_trouble: None,
+            unflushed_counts: false,
+            flush_at: None,
+            changed: true,
+            lapsed: Vec::new(),
+            writes,
+            answers: Vec::new(),
+            effects: Vec::new(),
+            settings,
+            clock,
+        };
+        fleet.restore_workers(saved.workers, now);
+        fleet
+    }
+
+    /// Keeps a lease, and notes what the beat says of the shard.
+    pub(super) fn beat(
+        &mut self,
+        caller: &Caller,
+        session: SessionId,
+        mut report: BeatReport,
+        now: Tick,
+    ) -> Result<(), BeatError> {
+        let point = report.gateway.take();
+        let beaten = self.table.beat(&holder(caller), session, report, now);
+        let beaten = match beaten {
+            Ok(beaten) => beaten,
+            Err(error) => {
+                self.changed |= error == BeatError::OutOfPlan;
+                return Err(error);
+            }
+        };
+        if let Some((before, after)) = beaten.change {
+            self.state_changed(beaten.shard, before, after, now);
+        }
+        if let Some(point) = point {
+            self.resume.report(beaten.shard, point, self.clock.wall_ms());
+            self.flush_soon(now);
+        }
+        Ok(())
+    }
+
+    fn state_changed(&mut self, shard: ShardId, before: Option<ShardState>, after: ShardState, now: Tick) {
+        self.changed = true;
+        match after {
+            ShardState::Identifying => {
+                self.line.used(shard, now);
+                self.resume.forget(shard);
+                self.spend_start(now);
+            }
+            // Whatever comes after IDENTIFY says at least that it was sent.
+            ShardState::Ready | ShardState::Disconnected => self.line.used(shard, now),
+            ShardState::Starting | ShardState::Waiting | ShardState::Resuming | ShardState::Stopping => {}
+        }
+        let before = before.map_or("leased", ShardState::as_str);
+        if after == ShardState::Ready {
+            info!(shard.id = %shard, "shard {shard} is ready");
+        } else {
+            debug!(shard.id = %shard, "shard {shard} goes from {before} to {after}");
+        }
+    }
+
+    /// Whether a beat has left something for the owner to do.
+    pub(super) fn wants_a_turn(&self) -> bool {
+        self.changed
+    }
+
+    /// One turn: what was asked, then what is due.
+    pub(super) fn turn(&mut self, requests: Vec<Request>, now: Tick) -> Turn {
+        self.changed = false;
+        for request in requests {
+            self.handle(request, now);
+        }
+        self.table.handle_timeout(now);
+        self.follow_leases(now);
+        self.grant_permits(now);
+        self.reconcile(now);
+        self.flush(now);
+        Turn {
+            writes: std::mem::take(&mut self.writes),
+            answers: std::mem::take(&mut self.answers),
+            effects: std::mem::take(&mut self.effects),
+        }
+    }
+
+    /// When the next turn is due although nothing happens.
+    pub(super) fn poll_timeout(&self, now: Tick) -> Option<Tick> {
+        let line = if self.starts_left() > 0 {
+            self.line.poll_timeout(now)
+        } else {
+            None
+        };
+        [
+            self.table.poll_timeout(),
+            line,
+            self.reconcile_timeout(now),
+            self.flush_at,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// The writes of a turn did not become durable: no grant of it ever was.
+    pub(super) fn undo(&mut self, turn: Turn, reason: &str, now: Tick) {
+        for answer in turn.answers {
+            if let Some(session) = answer.refuse(reason) {
+                self.table.undo(session, now);
+            }
+        }
+        // What ended, ended: it is written with the next turn that can write.
+        // A grant must never become durable after it was refused.
+        let kept = turn
+            .writes
+            .into_iter()
+            .filter(|write| !matches!(write, Write::Lease(_)));
+        self.writes.splice(0..0, kept);
+        for effect in turn.effects {
+            match effect {
+                Effect::Start { worker, .. } => self.start_undone(&worker, now),
+                // Stopping needs no disk.
+                stop @ (Effect::Stop { .. } | Effect::Adopt { .. } | Effect::Alert(_)) => {
+                    self.effects.push(stop)
+                }
+            }
+        }
+        self.follow_leases(now);
+        self.changed = true;
+    }
+
+    /// How long a waiting shard is likely to wait yet.
+    pub(super) fn identify_wait(&mut self, session: SessionId, now: Tick) -> Duration {
+        match self
+            .table
+            .by_session(&Holder::External, session)
+            .map(|(shard, _)| shard)
+        {
+            Some(shard) => self.line.wait(shard, now),
+            None => Duration::ZERO,
+        }
+    }
+
+    fn handle(&mut self, request: Request, now: Tick) {
+        match request {
+            Request::Connect { request, reply } => match self.connect(&request, now) {
+                Ok((session, connection)) => {
+                    self.answers.push(Answer::Connect {
+                        session,
+                        connection,
+                        reply,
+                    });
+                }
+                Err(error) => drop(reply.send(Err(error))),
+            },
+            Request::Disconnect {
+                caller,
+                session,
+                reply,
+            } => match self.table.release(&holder(&caller), session, now) {
+                Ok(shard) => {
+                    info!(shard.id = %shard, "shard {shard} was given back");
+                    self.answers.push(Answer::Disconnect { reply });
+                }
+                Err(_) => drop(reply.send(Err(DisconnectError::UnknownSession))),
+            },
+            Request::Identify {
+                caller,
+                session,
+                reply,
+            } => {
+                match self.ask_permit(&caller, session, now) {
+                    // An earlier call of the same holder is answered no more.
+                    Ok(shard) => drop(self.waiters.insert(shard, reply)),
+                    Err(error) => drop(reply.send(Err(error))),
+                }
+            }
+            Request::Worker(event) => self.worker_event(event, now),
+            Request::Discord(news) => self.discord_news(news, now),
+            Request::Stop => self.stop_all(),
+        }
+    }
+
+    fn connect(
+        &mut self,
+        request: &ConnectRequest,
+        now: Tick,
+    ) -> Result<(SessionId, Connection), ConnectError> {
+        let unavailable = |reason: String| ConnectError::Unavailable {
+            reason,
+            retry_seconds: RETRY_SECONDS,
+        };
+        if self.stopping {
+            return Err(unavailable("the manager is shutting down".to_owned()));
+        }
+        if let Some(reason) = self.waits_for_discord() {
+            return Err(unavailable(reason));
+        }
+        let holder = holder(&request.caller);
+        if let Some(key) = &request.idempotency_key
+            && let Some((shard, lease)) = self.table.repeated(&holder, key)
+        {
+            let wait = self
+                .line
+                .reserved(shard)
+                .map_or(Duration::ZERO, |at| at.since(now));
+            return Ok((lease.session, self.connection(shard, wait)));
+        }
+        let shard = self.table.lowest_free().ok_or(ConnectError::NoShardFree)?;
+        let wait = match request.identify {
+            IdentifyPlan::Ask => Duration::ZERO,
+            IdentifyPlan::Sleep if self.starts_left() == 0 => {
+                return Err(unavailable(self.starts_used_up()));
+            }
+            IdentifyPlan::Sleep => {
+                self.spend_start(now);
+                self.line.reserve(shard, now).since(now)
+            }
+        };
+        let session = random_session();
+        let claim = Claim {
+            holder: holder.clone(),
+            session,
+            key: request.idempotency_key.clone(),
+        };
+        let (shard, epoch) = self
+            .table
+            .claim(claim, wait, now)
+            .map_err(|_| ConnectError::NoShardFree)?;
+        match holder.child() {
+            Some(worker) => {
+                info!(shard.id = %shard, worker.id = %worker, "shard {shard} goes to worker {worker} (epoch {epoch})")
+            }
+            None => info!(shard.id = %shard, "shard {shard} goes to an external worker (epoch {epoch})"),
+        }
+        self.effects.push(Effect::Alert(Alert {
+            kind: AlertKind::Connect,
+            shard: Some(shard),
+            text: "a worker took the shard".to_owned(),
+            last_beat_ms: self.clock.wall_ms(),
+        }));
+        Ok((session, self.connection(shard, wait)))
+    }
+
+    fn connection(&self, shard: ShardId, wait: Duration) -> Connection {
+        let lease = self.table.lease(shard).expect("a connection is made of a lease");
+        let max_seconds = self.settings.max_seconds;
+        Connection {
+            shard,
+            session: lease.session,
+            epoch: lease.epoch,
+            sleep_seconds: wait.as_secs_f64(),
+            heartbeat_seconds: heartbeat_every(max_seconds).as_secs_f64(),
+            max_seconds: max_seconds.as_secs_f64(),
+            gateway_url: self.discord.as_ref().map(|facts| facts.gateway_url.clone()),
+            resume: self.resume.get(shard, self.clock.wall_ms()).cloned(),
+        }
+    }
+
+    fn ask_permit(
+        &mut self,
+        caller: &Caller,
+        session: SessionId,
+        now: Tick,
+    ) -> Result<ShardId, IdentifyError> {
+        let (shard, _) = self
+            .table
+            .by_session(&holder(caller), session)
+            .ok_or(IdentifyError::UnknownSession)?;
+        if !self.table.plan().contains(shard) {
+            return Err(IdentifyError::OutOfPlan);
+        }
+        // Who asks again without having said what became of the last permit
+        // may have used it this moment.
+        self.line.used(shard, now);
+        self.line.join(shard, now);
+        Ok(shard)
+    }
+
+    fn grant_permits(&mut self, now: Tick) {
+        let gone: Vec<_> = self
+            .waiters
+            .iter()
+            .filter(|(_, reply)| reply.is_closed())
+            .map(|(shard, _)| *shard)
+            .collect();
+        for shard in gone {
+            self.waiters.remove(&shard);
+            self.line.leave(shard);
+        }
+        if self.starts_left() == 0 {
+            return;
+        }
+        for permit in self.line.poll(now) {
+            let taken = self
+                .waiters
+                .remove(&permit.shard)
+                .is_some_and(|reply| reply.send(Ok(permit)).is_ok());
+            if taken {
+                debug!(shard.id = %permit.shard, "shard {} may identify (permit {})", permit.shard, permit.number);
+            } else {
+                self.line.take_back(permit);
+                self.changed = true;
+            }
+        }
+    }
+
+    /// Turns what the lease table did into writes, alerts and log lines.
+    fn follow_leases(&mut self, now: Tick) {
+        let wall = self.clock.wall_ms();
+        for write in self.table.take_writes() {
+            self.writes.push(match write {
+                LeaseWrite::Granted {
+                    shard,
+                    session,
+                    epoch,
+                    holder,
+                    key,
+                    wait_ms,
+                } => Write::Lease(LeaseRecord {
+                    shard,
+                    session,
+                    epoch,
+                    holder,
+                    key,
+                    identify_at_ms: if wait_ms == 0 { 0 } else { wall + wait_ms },
+                }),
+                LeaseWrite::Ended { shard, .. } => Write::LeaseEnded(shard),
+            });
+        }
+        for LeaseEffect::Ended {
+            shard,
+            holder,
+            cause,
+            silent_ms,
+            ..
+        } in self.table.take_effects()
+        {
+            self.changed = true;
+            self.line.forget(shard, now);
+            self.waiters.remove(&shard);
+            let seconds = silent_ms / 1000;
+            match cause {
+                EndCause::Released | EndCause::WorkerGone | EndCause::Undone => continue,
+                EndCause::OutOfPlan => {
+                    info!(shard.id = %shard, "shard {shard} left the plan and its lease ended");
+                    continue;
+                }
+                EndCause::Lapsed => {}
+            }
+            warn!(shard.id = %shard, lease.silent_ms = silent_ms, "lease lost on shard {shard}: no beat for {seconds} s");
+            self.lapsed.extend(holder.child().cloned());
+            self.effects.push(Effect::Alert(Alert {
+                kind: AlertKind::Disconnect,
+                shard: Some(shard),
+                text: format!("no beat for {seconds} s"),
+                last_beat_ms: wall.saturating_sub(silent_ms),
+            }));
+        }
+    }
+
+    fn flush_soon(&mut self, now: Tick) {
+        if self.flush_at.is_none() {
+            self.flush_at = Some(now + FLUSH_EVERY);
+            self.changed = true;
+        }
+    }
+
+    fn flush(&mut self, now: Tick) {
+        let due = self.flush_at.is_some_and(|at| at <= now);
+        // Where something is written anyway, the rest rides along.
+        if !due && (self.writes.is_empty() || self.flush_at.is_none()) {
+            return;
+        }
+        self.flush_at = None;
+        self.writes.extend(
+            self.resume
+                .take_unsaved()
+                .into_iter()
+                .map(|(shard, point)| Write::Resume(shard, point)),
+        );
+        if std::mem::take(&mut self.unflushed_counts)
+            && let Some(facts) = &self.discord
+        {
+            self.writes.push(Write::Discord(facts.clone()));
+        }
+    }
+}
+
+fn holder(caller: &Caller) -> Holder {
+    match caller {
+        Caller::External | Caller::Operator => Holder::External,
+        Caller::Child(worker) => Holder::Child(worker.clone()),
+    }
+}
+
+fn random_session() -> SessionId {
+    SessionId::from_random(u128::from(random()) << 64 | u128::from(random()))
+}
+
+/// 64 random bits from the operating system.
+pub(super) fn random() -> u64 {
+    getrandom::u64().expect("the operating system has random numbers")
+}

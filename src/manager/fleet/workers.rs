@@ -1,0 +1,315 @@
+//! The fleet's children, as the manager knows them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use shardman_core::reconcile::{self, Action, Desired, Phase, StopCause, WorkerView};
+use shardman_core::restart::{RestartPolicy, RestartRecord, RestartStep};
+use shardman_core::{PoolId, Tick, WorkerId};
+use tracing::{error, info, warn};
+
+use super::{Alert, AlertKind, Effect, Fleet, random};
+use crate::store::{WorkerRecord, Write};
+use crate::supervisor::{self, Exit, WorkerEvent};
+
+/// When a start that could not be made durable is tried again.
+const RETRY_START: Duration = Duration::from_secs(5);
+
+/// Lines of a child's log that go with the report of its end.
+const LAST_LINES: usize = 10;
+
+/// Whether a child's process runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::manager) enum Run {
+    Running,
+    Stopping,
+    BackingOff { until: Tick },
+    Halted,
+}
+
+/// One place for a child, over all its runs.
+#[derive(Debug)]
+pub(in crate::manager) struct Worker {
+    pub(in crate::manager) record: WorkerRecord,
+    pub(in crate::manager) run: Run,
+    pub(in crate::manager) restarts: RestartRecord,
+    pub(in crate::manager) last_exit: Option<String>,
+    pub(in crate::manager) started: Tick,
+    /// Since when it holds fewer shards than it could; `None` if it does not.
+    short_since: Option<Tick>,
+}
+
+impl Fleet {
+    /// Takes up the children of the last manager: those that run are adopted,
+    /// the rest gave their shards back by dying.
+    pub(super) fn restore_workers(&mut self, records: Vec<WorkerRecord>, now: Tick) {
+        for mut record in records {
+            let worker = record.worker.clone();
+            let process = match record.process.take() {
+                Some(process) => Some(process).filter(supervisor::is_alive),
+                None => supervisor::find_by_environment(&record.credential),
+            };
+            if process.is_none() {
+                supervisor::kill_by_environment(&record.credential);
+                info!(worker.id = %worker, "worker {worker} ended while no manager ran");
+                self.table.worker_gone(&worker, now);
+                self.writes.push(Write::WorkerGone(worker));
+                continue;
+            }
+            record.process = process;
+            self.writes.push(Write::Worker(record.clone()));
+            self.effects.push(Effect::Adopt {
+                worker: worker.clone(),
+            });
+            let uptime = self.clock.wall_ms().saturating_sub(record.started_at_ms);
+            let started = now - Duration::from_millis(uptime);
+            self.workers.insert(worker, Worker::running(record, started, now));
+        }
+        let known: Vec<_> = self.workers.keys().cloned().collect();
+        let holders: Vec<_> = self
+            .table
+            .leases()
+            .filter_map(|(_, lease)| lease.holder.child().cloned())
+            .collect();
+        for holder in holders.into_iter().filter(|holder| !known.contains(holder)) {
+            self.table.worker_gone(&holder, now);
+        }
+        self.follow_leases(now);
+    }
+
+    pub(super) fn worker_event(&mut self, event: WorkerEvent, now: Tick) {
+        match event {
+            WorkerEvent::Started { worker, process } => {
+                info!(worker.id = %worker, pid = process.pid, "worker {worker} runs (pid {})", process.pid);
+                if let Some(entry) = self.workers.get_mut(&worker) {
+                    entry.record.process = Some(process);
+                    self.writes.push(Write::Worker(entry.record.clone()));
+                }
+            }
+            WorkerEvent::NotStarted { worker, error } => {
+                self.ended(
+                    &worker,
+                    &format!("could not be started: {error}"),
+                    None,
+                    Vec::new(),
+                    now,
+                );
+            }
+            WorkerEvent::Gone { worker, exit } => {
+                let log = self.settings.logs.join(format!("{worker}.log"));
+                let lines = supervisor::last_lines(&log, LAST_LINES);
+                self.ended(&worker, &exit.to_string(), Some(&exit), lines, now);
+            }
+        }
+    }
+
+    fn ended(&mut self, worker: &WorkerId, how: &str, exit: Option<&Exit>, lines: Vec<String>, now: Tick) {
+        let held = self.table.worker_gone(worker, now).len();
+        self.writes.push(Write::WorkerGone(worker.clone()));
+        let stopping = self.stopping;
+        let Some(entry) = self.workers.get_mut(worker) else {
+            return;
+        };
+        let asked = stopping || entry.run == Run::Stopping && exit == Some(&Exit::Code(0));
+        entry.record.process = None;
+        entry.last_exit = Some(how.to_owned());
+        let policy = RestartPolicy::default();
+        let chance = (random() >> 11) as f64 / (1u64 << 53) as f64;
+        let code = exit.and_then(Exit::code);
+        let step = entry
+            .restarts
+            .on_exit(&policy, code, now.since(entry.started), chance, now);
+        let crash_looping = entry.restarts.exits == policy.loop_exits;
+        let (run, next) = match step {
+            RestartStep::StartAt(until) => {
+                let pause = until.since(now);
+                (
+                    Run::BackingOff { until },
+                    format!("starts again in {:.1} s", pause.as_secs_f64()),
+                )
+            }
+            RestartStep::Halt => (
+                Run::Halted,
+                "is not started again: its configuration is wrong".to_owned(),
+            ),
+        };
+        entry.run = run;
+        if asked {
+            info!(worker.id = %worker, "worker {worker} stopped: {how}");
+            return;
+        }
+        warn!(worker.id = %worker, "worker {worker} ended: {how}; it held {held} shards and {next}");
+        for line in &lines {
+            warn!(worker.id = %worker, "worker {worker} said: {line}");
+        }
+        if run == Run::Halted || crash_looping {
+            let verdict = if run == Run::Halted {
+                "is halted"
+            } else {
+                "is crash looping"
+            };
+            error!(worker.id = %worker, "worker {worker} {verdict}: {how}");
+            self.effects.push(Effect::Alert(Alert {
+                kind: AlertKind::Worker,
+                shard: None,
+                text: format!("worker {worker} {verdict}: {how}\n{}", lines.join("\n")),
+                last_beat_ms: self.clock.wall_ms(),
+            }));
+        }
+    }
+
+    /// Compares what should run with what runs.
+    pub(super) fn reconcile(&mut self, now: Tick) {
+        let views = self.views(now);
+        let lapsed = std::mem::take(&mut self.lapsed);
+        if self.stopping {
+            return;
+        }
+        let planned = u32::try_from(self.table.plan().len()).unwrap_or(u32::MAX);
+        let desired = Desired {
+            pool: PoolId::discord(),
+            max_workers: self.settings.max_workers(planned),
+            shards_per_worker: self.settings.shards_per_worker(planned),
+        };
+        let uncovered = match self.waits_for_discord() {
+            None => u32::try_from(self.table.free_count()).unwrap_or(u32::MAX),
+            Some(_) => 0,
+        };
+        for action in reconcile::reconcile(&desired, &views, &lapsed, uncovered, now) {
+            match action {
+                Action::Start { worker, shards } => self.start(worker, shards, now),
+                Action::Stop { worker, cause } => self.stop(worker, cause),
+            }
+        }
+    }
+
+    pub(super) fn reconcile_timeout(&self, now: Tick) -> Option<Tick> {
+        if self.stopping {
+            return None;
+        }
+        let held = self.held();
+        let views = self
+            .workers
+            .iter()
+            .map(|(id, worker)| (id.clone(), worker.view(&held)))
+            .collect();
+        reconcile::poll_timeout(&views, now)
+    }
+
+    /// Every child is told to stop; none is started any more.
+    pub(super) fn stop_all(&mut self) {
+        self.stopping = true;
+        let running: Vec<_> = self.running().cloned().collect();
+        for worker in running {
+            self.stop(worker, StopCause::Shutdown);
+        }
+    }
+
+    /// Children whose process group is not gone.
+    pub(in crate::manager) fn running(&self) -> impl Iterator<Item = &WorkerId> {
+        self.workers
+            .iter()
+            .filter(|(_, worker)| matches!(worker.run, Run::Running | Run::Stopping))
+            .map(|(id, _)| id)
+    }
+
+    /// A start was decided, but could not be made durable.
+    pub(super) fn start_undone(&mut self, worker: &WorkerId, now: Tick) {
+        if let Some(entry) = self.workers.get_mut(worker) {
+            entry.run = Run::BackingOff {
+                until: now + RETRY_START,
+            };
+        }
+    }
+
+    fn start(&mut self, worker: WorkerId, shards: u32, now: Tick) {
+        let credential = format!("{:016x}{:016x}", random(), random());
+        let record = WorkerRecord {
+            worker: worker.clone(),
+            credential: supervisor::hash(credential.as_bytes()),
+            shards,
+            process: None,
+            started_at_ms: self.clock.wall_ms(),
+        };
+        // The next manager must find it even if this one dies right after the
+        // start, so the intent is durable first.
+        self.writes.push(Write::Worker(record.clone()));
+        let mut entry = Worker::running(record, now, now);
+        if let Some(earlier) = self.workers.remove(&worker) {
+            entry.restarts = earlier.restarts;
+            entry.last_exit = earlier.last_exit;
+        }
+        self.workers.insert(worker.clone(), entry);
+        self.effects.push(Effect::Start {
+            worker,
+            shards,
+            credential,
+        });
+    }
+
+    fn stop(&mut self, worker: WorkerId, cause: StopCause) {
+        let Some(entry) = self.workers.get_mut(&worker) else {
+            return;
+        };
+        if cause != StopCause::Shutdown {
+            warn!(worker.id = %worker, "worker {worker} is stopped: {}", cause.as_str());
+        }
+        entry.run = Run::Stopping;
+        self.effects.push(Effect::Stop { worker, cause });
+    }
+
+    fn views(&mut self, now: Tick) -> BTreeMap<WorkerId, WorkerView> {
+        let held = self.held();
+        let mut views = BTreeMap::new();
+        for (id, worker) in &mut self.workers {
+            let holding = held.get(id).copied().unwrap_or(0);
+            if holding >= worker.record.shards {
+                worker.short_since = None;
+            } else if worker.short_since.is_none() {
+                worker.short_since = Some(now);
+            }
+            views.insert(id.clone(), worker.view(&held));
+        }
+        views
+    }
+
+    /// How many shards each child holds.
+    pub(in crate::manager) fn held(&self) -> BTreeMap<WorkerId, u32> {
+        let mut held = BTreeMap::new();
+        for (_, lease) in self.table.leases() {
+            if let Some(worker) = lease.holder.child() {
+                *held.entry(worker.clone()).or_insert(0) += 1;
+            }
+        }
+        held
+    }
+}
+
+impl Worker {
+    fn running(record: WorkerRecord, started: Tick, now: Tick) -> Self {
+        Self {
+            record,
+            run: Run::Running,
+            restarts: RestartRecord::default(),
+            last_exit: None,
+            started,
+            short_since: Some(now),
+        }
+    }
+
+    fn view(&self, held: &BTreeMap<WorkerId, u32>) -> WorkerView {
+        let phase = match (self.run, self.short_since) {
+            (Run::Running, Some(since)) => Phase::Short { since },
+            (Run::Running, None) => Phase::Full,
+            (Run::Stopping, _) => Phase::Stopping,
+            (Run::BackingOff { until }, _) => Phase::BackingOff { until },
+            (Run::Halted, _) => Phase::Halted,
+        };
+        let holding = held.get(&self.record.worker).copied().unwrap_or(0);
+        WorkerView {
+            phase,
+            capacity: self.record.shards,
+            holding,
+        }
+    }
+}

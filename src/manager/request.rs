@@ -1,0 +1,91 @@
+//! What the owner is asked for, and the answers it owes.
+
+use shardman_core::SessionId;
+use shardman_core::identify::Permit;
+use tokio::sync::oneshot;
+
+use super::handle::{Caller, ConnectError, ConnectRequest, Connection, DisconnectError, IdentifyError};
+use crate::store::DiscordFacts;
+use crate::supervisor::WorkerEvent;
+
+/// One request to the single owner.
+#[derive(Debug)]
+pub(super) enum Request {
+    Connect {
+        request: ConnectRequest,
+        reply: oneshot::Sender<Result<Connection, ConnectError>>,
+    },
+    Disconnect {
+        caller: Caller,
+        session: SessionId,
+        reply: oneshot::Sender<Result<(), DisconnectError>>,
+    },
+    Identify {
+        caller: Caller,
+        session: SessionId,
+        reply: oneshot::Sender<Result<Permit, IdentifyError>>,
+    },
+    Worker(WorkerEvent),
+    Discord(DiscordNews),
+    /// Stop every child; a second time, kill them.
+    Stop,
+}
+
+/// What the watch on Discord's REST API found.
+#[derive(Debug)]
+pub enum DiscordNews {
+    Facts(DiscordFacts),
+    /// It cannot be asked now: known counts stay in force.
+    Unreachable {
+        reason: String,
+        retry_seconds: u64,
+    },
+}
+
+/// An answer that must wait until what it says is durable.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Connect {
+        session: SessionId,
+        connection: Connection,
+        reply: oneshot::Sender<Result<Connection, ConnectError>>,
+    },
+    Disconnect {
+        reply: oneshot::Sender<Result<(), DisconnectError>>,
+    },
+}
+
+impl Answer {
+    /// What it says is durable.
+    pub(super) fn send(self) {
+        // A caller that went away finds its lease by its key, or loses it.
+        match self {
+            Self::Connect {
+                connection, reply, ..
+            } => drop(reply.send(Ok(connection))),
+            Self::Disconnect { reply } => drop(reply.send(Ok(()))),
+        }
+    }
+
+    /// It could not be made durable. Returns the session of a grant that
+    /// therefore never was.
+    pub(super) fn refuse(self, reason: &str) -> Option<SessionId> {
+        let reason = reason.to_owned();
+        match self {
+            Self::Connect { session, reply, .. } => {
+                drop(reply.send(Err(ConnectError::Unavailable {
+                    reason,
+                    retry_seconds: RETRY_SECONDS,
+                })));
+                Some(session)
+            }
+            Self::Disconnect { reply } => {
+                drop(reply.send(Err(DisconnectError::Unavailable { reason })));
+                None
+            }
+        }
+    }
+}
+
+/// What a caller is told to wait when the manager cannot serve it now.
+pub(super) const RETRY_SECONDS: u64 = 5;

@@ -1,0 +1,79 @@
+//! What the manager was told to do, in final types.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How the number of shards is decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Count {
+    /// `MAX_SHARDS`.
+    Fixed(u32),
+    /// What `GET /gateway/bot` recommends.
+    Discord,
+}
+
+/// What a child runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WorkerProgram {
+    /// The manager's own executable, as `shardman worker`.
+    Bundled(PathBuf),
+    /// `WORKER_COMMAND`, given to `sh -c`.
+    Command(String),
+}
+
+/// The manager's settings.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `MAX_SECONDS`.
+    pub max_seconds: Duration,
+    pub count: Count,
+    /// Whether Discord can be asked (there is a token): then its
+    /// `max_concurrency` is waited for before the first lease.
+    pub asks_discord: bool,
+    pub program: WorkerProgram,
+    /// The most children; `None` for as many as the plan needs.
+    pub max_workers: Option<u32>,
+    /// `None` to spread the plan over the cores.
+    pub shards_per_worker: Option<u32>,
+    /// Set for every child.
+    pub worker_env: Vec<(&'static str, String)>,
+    /// How long a child may take to stop before it is killed.
+    pub grace: Duration,
+    /// For what children print.
+    pub logs: PathBuf,
+    /// Gateway sessions of earlier runs are worth nothing: the simulator that
+    /// knew them is gone.
+    pub forget_resume_points: bool,
+}
+
+/// The most shards that one bundled worker takes unless told otherwise: what
+/// one crash or restart touches.
+const SHARDS_PER_WORKER: u32 = 16;
+
+impl Settings {
+    /// The most shards for one child of a plan of `planned`.
+    pub fn shards_per_worker(&self, planned: u32) -> u32 {
+        match (self.shards_per_worker, &self.program) {
+            (Some(shards), _) => shards,
+            // A bot of somebody else's takes one shard unless told otherwise.
+            (None, WorkerProgram::Command(_)) => 1,
+            (None, WorkerProgram::Bundled(_)) => {
+                let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+                let cores = u32::try_from(cores).unwrap_or(1).max(2);
+                planned.div_ceil(cores).clamp(1, SHARDS_PER_WORKER)
+            }
+        }
+    }
+
+    /// The most children for a plan of `planned` shards.
+    pub fn max_workers(&self, planned: u32) -> u32 {
+        let needed = planned.div_ceil(self.shards_per_worker(planned));
+        self.max_workers.map_or(needed, |most| most.min(needed))
+    }
+}
+
+/// How often a holder is asked to beat: often enough that six beats may be
+/// lost, and seldom enough that a large fleet costs nothing.
+pub fn heartbeat_every(max_seconds: Duration) -> Duration {
+    (max_seconds / 6).clamp(Duration::from_millis(250), Duration::from_secs(10))
+}

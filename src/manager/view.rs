@@ -1,0 +1,170 @@
+//! The fleet as others see it.
+
+use shardman_core::lease::Lease;
+use shardman_core::wire::{FleetView, ShardState, ShardView, Status, StatusShard, WorkerView};
+use shardman_core::{ShardId, Tick};
+
+use super::fleet::{Fleet, Run};
+use crate::clock::{Clock, rfc3339_micros};
+
+/// Counts of the fleet.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    pub planned: usize,
+    pub leased: usize,
+    pub ready: usize,
+    /// Shards in the line for a permit.
+    pub waiting: usize,
+    /// Children whose process group is not gone.
+    pub running: usize,
+    pub stopping: bool,
+    /// What keeps the fleet from being whole, in words.
+    pub trouble: Vec<String>,
+}
+
+pub(super) fn summary(fleet: &Fleet) -> Summary {
+    Summary {
+        planned: fleet.table.plan().len(),
+        leased: fleet.table.leases().count(),
+        ready: ready(fleet),
+        waiting: fleet.line.waiting().map(|(_, waiting)| waiting).sum(),
+        running: fleet.running().count(),
+        stopping: fleet.stopping,
+        trouble: trouble(fleet),
+    }
+}
+
+/// Planned shards that serve. A holder that reports no state serves as far as
+/// anyone can tell.
+fn ready(fleet: &Fleet) -> usize {
+    let serves = |lease: &Lease| lease.figures.state.is_none_or(|state| state == ShardState::Ready);
+    fleet
+        .table
+        .leases()
+        .filter(|(shard, lease)| fleet.table.plan().contains(*shard) && serves(lease))
+        .count()
+}
+
+pub(super) fn readiness(fleet: &Fleet) -> Result<(), String> {
+    if fleet.stopping {
+        return Err("the manager is shutting down".to_owned());
+    }
+    let (planned, ready) = (fleet.table.plan().len(), ready(fleet));
+    if planned > 0 && ready == planned {
+        return Ok(());
+    }
+    let trouble = trouble(fleet);
+    let why = if trouble.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", trouble.join("; "))
+    };
+    Err(format!("{ready} of {planned} shards are ready{why}"))
+}
+
+fn trouble(fleet: &Fleet) -> Vec<String> {
+    let mut trouble: Vec<String> = Vec::new();
+    trouble.extend(fleet.waits_for_discord());
+    trouble.extend(fleet.store_trouble.clone());
+    if fleet.starts_left() == 0 {
+        trouble.push(fleet.starts_used_up());
+    }
+    for (id, worker) in &fleet.workers {
+        if worker.run == Run::Halted {
+            let how = worker.last_exit.as_deref().unwrap_or("it ended");
+            trouble.push(format!(
+                "worker {id} is halted ({how}): its configuration is wrong"
+            ));
+        }
+    }
+    trouble
+}
+
+pub(super) fn status(fleet: &Fleet, clock: &Clock) -> Status {
+    let shard = |(shard, lease): (ShardId, &Lease)| StatusShard {
+        shard_id: shard.number(),
+        last_beat: rfc3339_micros(clock.wall_ms_at(lease.last_beat)),
+        guild_count: lease.figures.guild_count,
+        latency: lease.figures.latency,
+        extra: lease.figures.extra.clone(),
+    };
+    let mut shards: Vec<_> = fleet.table.leases().map(shard).collect();
+    shards.sort_by_key(|shard| shard.shard_id);
+    Status {
+        total_shards: fleet.table.plan().total(),
+        shards,
+    }
+}
+
+pub(super) fn fleet(fleet: &Fleet, clock: &Clock) -> FleetView {
+    let now = clock.now();
+    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    FleetView {
+        planned: count(fleet.table.plan().len()),
+        leased: count(fleet.table.leases().count()),
+        ready: count(ready(fleet)),
+        max_concurrency: fleet.line.max_concurrency(),
+        starts_remaining: fleet.discord.as_ref().map(|_| fleet.starts_left()),
+        starts_total: fleet.discord.as_ref().map(|facts| facts.starts_total),
+        trouble: trouble(fleet),
+        shards: fleet
+            .table
+            .plan()
+            .iter()
+            .map(|shard| shard_view(fleet, shard, now))
+            .collect(),
+        workers: worker_views(fleet, now),
+    }
+}
+
+fn shard_view(fleet: &Fleet, shard: ShardId, now: Tick) -> ShardView {
+    let lease = fleet.table.lease(shard);
+    let figures = lease.map(|lease| &lease.figures);
+    let state = match lease {
+        Some(lease) => lease.figures.state.map_or("leased", ShardState::as_str),
+        None if fleet.table.held_back().any(|(held, _)| held == shard) => "held_back",
+        None => "free",
+    };
+    ShardView {
+        shard,
+        state: state.to_owned(),
+        epoch: lease.map(|lease| lease.epoch),
+        worker: lease
+            .and_then(|lease| lease.holder.child())
+            .map(ToString::to_string),
+        beat_age: lease.map(|lease| now.since(lease.last_beat).as_secs_f64()),
+        guild_count: figures.and_then(|figures| figures.guild_count),
+        latency: figures.and_then(|figures| figures.latency),
+        last_event_age: figures.and_then(|figures| figures.last_event_age),
+        loop_lag: figures.and_then(|figures| figures.loop_lag),
+        close_code: figures.and_then(|figures| figures.close_code),
+    }
+}
+
+fn worker_views(fleet: &Fleet, now: Tick) -> Vec<WorkerView> {
+    let held = fleet.held();
+    fleet
+        .workers
+        .iter()
+        .map(|(id, worker)| {
+            let (state, restart_in) = match worker.run {
+                Run::Running => ("running", None),
+                Run::Stopping => ("stopping", None),
+                Run::BackingOff { until } => ("backing_off", Some(until.since(now).as_secs_f64())),
+                Run::Halted => ("halted", None),
+            };
+            let runs = matches!(worker.run, Run::Running | Run::Stopping);
+            WorkerView {
+                worker: id.to_string(),
+                state: state.to_owned(),
+                pid: worker.record.process.as_ref().map(|process| process.pid),
+                shards: worker.record.shards,
+                holding: held.get(id).copied().unwrap_or(0),
+                exits: worker.restarts.exits,
+                last_exit: worker.last_exit.clone(),
+                restart_in,
+                uptime: runs.then(|| now.since(worker.started).as_secs_f64()),
+            }
+        })
+        .collect()
+}

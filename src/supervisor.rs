@@ -1,0 +1,189 @@
+//! Children: started, watched, stopped, adopted. It does what it is told and
+//! reports what happened; whether a process should run is decided elsewhere.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::time::Duration;
+
+use shardman_core::WorkerId;
+use tokio::sync::{mpsc, oneshot};
+use tracing::{debug, warn};
+
+use crate::store::ProcessId;
+
+mod child;
+mod output;
+mod unix;
+
+pub use output::last_lines;
+pub(crate) use unix::hash;
+pub use unix::{find_by_environment, is_alive, kill_by_environment};
+
+/// Stop requests that may wait for one child: one to end, one to end it now.
+const STOP_REQUESTS: usize = 4;
+
+/// What to start.
+#[derive(Debug)]
+pub struct Launch {
+    pub worker: WorkerId,
+    pub program: PathBuf,
+    pub args: Vec<String>,
+    /// Set for the child, over what it inherits. May hold secrets.
+    pub env: Vec<(&'static str, String)>,
+    /// Never inherited.
+    pub without_env: &'static [&'static str],
+}
+
+/// What happened to a child.
+#[derive(Debug)]
+pub enum WorkerEvent {
+    Started {
+        worker: WorkerId,
+        process: ProcessId,
+    },
+    NotStarted {
+        worker: WorkerId,
+        error: io::Error,
+    },
+    /// Its whole process group is gone.
+    Gone {
+        worker: WorkerId,
+        exit: Exit,
+    },
+}
+
+/// How a child ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Exit {
+    Code(i32),
+    Signal(i32),
+    /// It was adopted: only its parent could learn how it ended.
+    Unknown,
+}
+
+impl Exit {
+    pub fn code(&self) -> Option<i32> {
+        match self {
+            Self::Code(code) => Some(*code),
+            Self::Signal(_) | Self::Unknown => None,
+        }
+    }
+}
+
+impl std::fmt::Display for Exit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Code(code) => write!(f, "exit code {code}"),
+            Self::Signal(signal) => write!(f, "signal {signal}"),
+            Self::Unknown => f.write_str("unknown exit (adopted)"),
+        }
+    }
+}
+
+/// Owns no state but the doors to its children.
+#[derive(Debug)]
+pub struct Supervisor {
+    spawner: std::sync::mpsc::Sender<SpawnJob>,
+    events: mpsc::Sender<WorkerEvent>,
+    children: BTreeMap<WorkerId, mpsc::Sender<Duration>>,
+    logs: PathBuf,
+}
+
+type SpawnJob = (Command, oneshot::Sender<io::Result<Child>>);
+
+impl Supervisor {
+    /// `logs` is the folder for what children print; `events` gets what
+    /// happens to them.
+    pub fn new(logs: PathBuf, events: mpsc::Sender<WorkerEvent>) -> io::Result<Self> {
+        std::fs::create_dir_all(&logs)?;
+        let (spawner, jobs) = std::sync::mpsc::channel::<SpawnJob>();
+        // One thread for the life of the process: what a child inherits from
+        // the thread that spawned it never depends on a runtime's pool.
+        std::thread::Builder::new()
+            .name("spawner".to_owned())
+            .spawn(move || {
+                for (mut command, reply) in jobs {
+                    if let Err(Ok(mut orphan)) = reply.send(command.spawn()) {
+                        // Nobody waits for it any more: the process is shutting down.
+                        drop(orphan.kill().and_then(|()| orphan.wait()));
+                    }
+                }
+            })?;
+        Ok(Self {
+            spawner,
+            events,
+            children: BTreeMap::new(),
+            logs,
+        })
+    }
+
+    pub fn log_path(&self, worker: &WorkerId) -> PathBuf {
+        log_path(&self.logs, worker)
+    }
+
+    /// Starts a child in a process group of its own.
+    pub fn start(&mut self, launch: Launch) {
+        let stops = self.door(&launch.worker);
+        let events = self.events.clone();
+        let log = self.log_path(&launch.worker);
+        let spawner = self.spawner.clone();
+        tokio::spawn(async move {
+            let worker = launch.worker.clone();
+            let spawned = match child::command(&launch, &log) {
+                Ok(command) => spawn(&spawner, command).await,
+                Err(error) => Err(error),
+            };
+            let event = match spawned {
+                Ok(child) => child::started(worker, child, stops, events.clone()).await,
+                Err(error) => WorkerEvent::NotStarted { worker, error },
+            };
+            report(&events, event).await;
+        });
+    }
+
+    /// Watches a child that an earlier manager started.
+    pub fn adopt(&mut self, worker: &WorkerId, process: &ProcessId) {
+        let stops = self.door(worker);
+        let events = self.events.clone();
+        let (worker, pid) = (worker.clone(), process.pid);
+        tokio::spawn(async move {
+            let exit = child::watch(&worker, pid, None, stops).await;
+            report(&events, WorkerEvent::Gone { worker, exit }).await;
+        });
+    }
+
+    /// TERM to the group, `grace`, KILL to the group. A second request kills
+    /// at once. [`WorkerEvent::Gone`] follows when the group is gone.
+    pub fn stop(&mut self, worker: &WorkerId, grace: Duration) {
+        let asked = self.children.get(worker).map(|door| door.try_send(grace));
+        match asked {
+            Some(Ok(())) => {}
+            Some(Err(_)) => debug!(worker.id = %worker, "worker {worker} is already being stopped"),
+            None => warn!(worker.id = %worker, "no process to stop for worker {worker}"),
+        }
+    }
+
+    fn door(&mut self, worker: &WorkerId) -> mpsc::Receiver<Duration> {
+        let (door, stops) = mpsc::channel(STOP_REQUESTS);
+        self.children.insert(worker.clone(), door);
+        stops
+    }
+}
+
+async fn spawn(spawner: &std::sync::mpsc::Sender<SpawnJob>, command: Command) -> io::Result<Child> {
+    let gone = || io::Error::other("the spawning thread is gone");
+    let (reply, answer) = oneshot::channel();
+    spawner.send((command, reply)).map_err(|_| gone())?;
+    answer.await.map_err(|_| gone())?
+}
+
+async fn report(events: &mpsc::Sender<WorkerEvent>, event: WorkerEvent) {
+    // The manager listens as long as it runs; after that nobody needs to know.
+    let _ = events.send(event).await;
+}
+
+fn log_path(logs: &Path, worker: &WorkerId) -> PathBuf {
+    logs.join(format!("{worker}.log"))
+}

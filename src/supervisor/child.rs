@@ -1,0 +1,125 @@
+//! One child: its start, its watch, its end.
+
+use std::io;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use shardman_core::WorkerId;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, sleep_until};
+use tracing::{debug, warn};
+
+use super::{Exit, Launch, WorkerEvent, output, unix};
+
+/// How often the rest of a killed group is looked for. Members that the
+/// kernel has yet to bury take a moment; nothing is signalled here.
+const GROUP_POLL: Duration = Duration::from_millis(5);
+
+/// The command with its group, its environment and its output. The output goes
+/// to a file, not to a pipe, because a pipe would break when the manager dies.
+pub(super) fn command(launch: &Launch, log: &Path) -> io::Result<Command> {
+    let file = output::open(log)?;
+    let mut command = Command::new(&launch.program);
+    command
+        .args(&launch.args)
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(file.try_clone()?)
+        .stderr(file);
+    for name in launch.without_env {
+        command.env_remove(name);
+    }
+    command.envs(launch.env.iter().map(|(name, value)| (name, value)));
+    Ok(command)
+}
+
+/// Reports the start and waits for the end.
+pub(super) async fn started(
+    worker: WorkerId,
+    child: Child,
+    stops: mpsc::Receiver<Duration>,
+    events: mpsc::Sender<WorkerEvent>,
+) -> WorkerEvent {
+    let pid = i32::try_from(child.id()).expect("a pid fits in an i32");
+    match unix::identify(pid) {
+        Ok(process) => {
+            super::report(
+                &events,
+                WorkerEvent::Started {
+                    worker: worker.clone(),
+                    process,
+                },
+            )
+            .await
+        }
+        // It ended already; the watch below sees that.
+        Err(error) => debug!(worker.id = %worker, %error, "worker {worker} cannot be identified"),
+    }
+    let exit = watch(&worker, pid, Some(child), stops).await;
+    WorkerEvent::Gone { worker, exit }
+}
+
+/// Waits until the whole group of `pid` is gone, stopping it when asked.
+pub(super) async fn watch(
+    worker: &WorkerId,
+    pid: i32,
+    child: Option<Child>,
+    mut stops: mpsc::Receiver<Duration>,
+) -> Exit {
+    match unix::ExitWatch::new(pid) {
+        Ok(mut leader) => {
+            let mut kill_at: Option<Instant> = None;
+            loop {
+                tokio::select! {
+                    biased;
+                    () = leader.exited() => break,
+                    Some(grace) = stops.recv() => kill_at = Some(ask_to_stop(pid, grace, kill_at)),
+                    () = until(kill_at) => {
+                        warn!(worker.id = %worker, "worker {worker} did not stop in time and is killed");
+                        unix::kill_group(pid);
+                        kill_at = None;
+                    }
+                }
+            }
+        }
+        Err(error) => {
+            debug!(worker.id = %worker, %error, "worker {worker} is gone before it could be watched")
+        }
+    }
+    // The leader is not reaped yet, so its number still names this group.
+    unix::kill_group(pid);
+    let exit = match child {
+        Some(mut child) => child.wait().map_or(Exit::Unknown, exit_of),
+        None => Exit::Unknown,
+    };
+    while unix::group_lives(pid) {
+        sleep(GROUP_POLL).await;
+    }
+    exit
+}
+
+/// The moment to kill at.
+fn ask_to_stop(pid: i32, grace: Duration, earlier: Option<Instant>) -> Instant {
+    if earlier.is_some() {
+        return Instant::now();
+    }
+    unix::terminate_group(pid);
+    Instant::now() + grace
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn exit_of(status: ExitStatus) -> Exit {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Exit::Code(code),
+        (None, Some(signal)) => Exit::Signal(signal),
+        (None, None) => Exit::Unknown,
+    }
+}

@@ -1,0 +1,34 @@
+//! What children print: one file each, with one older file kept.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
+
+/// A log that is longer when its child starts is put aside.
+const KEEP_BYTES: u64 = 8 * 1024 * 1024;
+
+/// How much of a log's end is read for its last lines.
+const TAIL_BYTES: u64 = 16 * 1024;
+
+/// The file that a child about to start prints to.
+pub(super) fn open(path: &Path) -> io::Result<File> {
+    if fs::metadata(path).is_ok_and(|log| log.len() > KEEP_BYTES) {
+        fs::rename(path, path.with_extension("log.1"))?;
+    }
+    File::options().create(true).append(true).open(path)
+}
+
+/// The last `count` lines of a log; empty when there is none.
+pub fn last_lines(path: &Path, count: usize) -> Vec<String> {
+    let tail = || -> io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
+        let mut bytes = Vec::new();
+        file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let text = String::from_utf8_lossy(&tail().unwrap_or_default()).into_owned();
+    let lines: Vec<_> = text.lines().map(str::to_owned).collect();
+    lines[lines.len().saturating_sub(count)..].to_vec()
+}

@@ -1,0 +1,194 @@
+//! Processes as the kernel knows them. The only file that signals one.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, test_kill_process_group};
+use sha2::{Digest, Sha256};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tracing::warn;
+
+use crate::store::ProcessId;
+
+/// Sees a process end, whether it is our child or not.
+#[derive(Debug)]
+pub(super) struct ExitWatch(AsyncFd<OwnedFd>);
+
+impl ExitWatch {
+    pub(super) fn new(pid: i32) -> io::Result<Self> {
+        let pid = Pid::from_raw(pid).ok_or(io::ErrorKind::InvalidInput)?;
+        let fd = pidfd_open(pid, PidfdFlags::empty())?;
+        #[expect(unsafe_code, reason = "the constructors that need no `unsafe` are deprecated")]
+        // SAFETY: the `AsyncFd` owns the descriptor, which stays open as long as it lives.
+        let watched = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE)? };
+        Ok(Self(watched))
+    }
+
+    /// Returns when the process has ended. It may still have to be reaped.
+    pub(super) async fn exited(&mut self) {
+        if let Err(error) = self.0.readable().await {
+            warn!(%error, "a process cannot be watched");
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// What tells this process from a later one with its pid.
+pub(super) fn identify(pid: i32) -> io::Result<ProcessId> {
+    let stat = Stat::read(pid)?;
+    Ok(ProcessId {
+        pid,
+        start_time: stat.start_time,
+        boot_id: boot_id()?,
+    })
+}
+
+/// Whether exactly this process runs.
+pub fn is_alive(process: &ProcessId) -> bool {
+    boot_id().is_ok_and(|boot_id| boot_id == process.boot_id)
+        && Stat::read(process.pid).is_ok_and(|stat| stat.start_time == process.start_time && !stat.dead())
+}
+
+pub(super) fn terminate_group(pid: i32) {
+    signal_group(pid, Signal::TERM);
+}
+
+pub(super) fn kill_group(pid: i32) {
+    signal_group(pid, Signal::KILL);
+}
+
+fn signal_group(pid: i32, signal: Signal) {
+    // Group 0 and 1 would be ourselves or everyone.
+    let Some(group) = Pid::from_raw(pid).filter(|_| pid > 1) else {
+        return;
+    };
+    match kill_process_group(group, signal) {
+        Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+        Err(error) => warn!(%error, pid, "process group {pid} cannot be signalled"),
+    }
+}
+
+/// Whether any process of the group still runs. The dead that wait to be
+/// buried by somebody else do not count.
+pub(super) fn group_lives(pid: i32) -> bool {
+    let Some(group) = Pid::from_raw(pid) else {
+        return false;
+    };
+    if test_kill_process_group(group) == Err(rustix::io::Errno::SRCH) {
+        return false;
+    }
+    pids().any(|other| Stat::read(other).is_ok_and(|stat| stat.group == pid && !stat.dead()))
+}
+
+/// The process group leader that was started with this `SECRET`, by the
+/// SHA-256 of it in hex: a child whose manager died before it noted the pid.
+pub fn find_by_environment(credential: &str) -> Option<ProcessId> {
+    by_environment(credential)
+        .into_iter()
+        .find(|pid| Stat::read(*pid).is_ok_and(|stat| stat.group == *pid))
+        .and_then(|pid| identify(pid).ok())
+}
+
+/// Kills whatever was started with this `SECRET` and still runs.
+pub fn kill_by_environment(credential: &str) {
+    for pid in by_environment(credential) {
+        if let Some(pid) = Pid::from_raw(pid) {
+            let _ = rustix::process::kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
+fn by_environment(credential: &str) -> Vec<i32> {
+    let carries = |pid: &i32| {
+        fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| {
+            environ
+                .split(|byte| *byte == 0)
+                .filter_map(|entry| entry.strip_prefix(b"SECRET="))
+                .any(|secret| hash(secret) == credential)
+        })
+    };
+    pids()
+        .filter(carries)
+        .filter(|pid| Stat::read(*pid).is_ok_and(|stat| !stat.dead()))
+        .collect()
+}
+
+/// SHA-256 in hex: how a credential is kept.
+pub(crate) fn hash(secret: &[u8]) -> String {
+    Sha256::digest(secret)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+fn pids() -> impl Iterator<Item = i32> {
+    fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+}
+
+fn boot_id() -> io::Result<String> {
+    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?
+        .trim()
+        .to_owned())
+}
+
+/// The fields of proc_pid_stat(5) that we need.
+struct Stat {
+    state: u8,
+    group: i32,
+    start_time: u64,
+}
+
+impl Stat {
+    fn read(pid: i32) -> io::Result<Self> {
+        let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        Self::parse(&text).ok_or_else(|| io::Error::other("unreadable process state"))
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        // The name, field 2, is in brackets and may hold anything.
+        let fields: Vec<_> = text
+            .get(text.rfind(')')? + 1..)?
+            .split_ascii_whitespace()
+            .collect();
+        Some(Self {
+            state: *fields.first()?.as_bytes().first()?,
+            group: fields.get(2)?.parse().ok()?,
+            start_time: fields.get(19)?.parse().ok()?,
+        })
+    }
+
+    fn dead(&self) -> bool {
+        matches!(self.state, b'Z' | b'X')
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_name_may_hold_anything() {
+        let line = "7 (a) b (c) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 9 9";
+        let stat = Stat::parse(line).unwrap();
+        assert_eq!((stat.state, stat.group, stat.start_time), (b'S', 7, 4711));
+    }
+
+    #[test]
+    fn we_are_alive_and_a_later_process_with_our_pid_is_not_us() {
+        let us = identify(i32::try_from(std::process::id()).unwrap()).unwrap();
+        assert!(is_alive(&us));
+        assert!(!is_alive(&ProcessId {
+            start_time: us.start_time + 1,
+            ..us.clone()
+        }));
+        assert!(!is_alive(&ProcessId {
+            boot_id: "another boot".into(),
+            ..us
+        }));
+    }
+}
