@@ -4,4 +4,5 @@
 //! `store` and `supervisor` and asks `shardman-core` what is right. Nothing
 //! below knows what is above it.
 
+pub mod http;
 pub mod manager;

@@ -123,7 +123,12 @@ impl ManagerHandle {
     }
 
     /// Keeps a lease: a map look-up and a timestamp.
-    pub fn beat(&self, _caller: &Caller, _session: SessionId, _report: BeatReport) -> Result<Directive, BeatError> {
+    pub fn beat(
+        &self,
+        _caller: &Caller,
+        _session: SessionId,
+        _report: BeatReport,
+    ) -> Result<Directive, BeatError> {
         unimplemented!()
     }
 
@@ -134,12 +139,21 @@ impl ManagerHandle {
 
     /// Waits, for a bounded time, for the permit to identify. Dropping the
     /// future gives the place in the line back.
-    pub async fn identify(&self, _caller: &Caller, _session: SessionId) -> Result<IdentifyOutcome, IdentifyError> {
+    pub async fn identify(
+        &self,
+        _caller: &Caller,
+        _session: SessionId,
+    ) -> Result<IdentifyOutcome, IdentifyError> {
         unimplemented!()
     }
 
     /// What `GET /status` shows, by shard number.
     pub fn status(&self) -> Status {
+        unimplemented!()
+    }
+
+    /// Whether leases can be granted and kept, or why not.
+    pub fn readiness(&self) -> Result<(), String> {
         unimplemented!()
     }
 }
