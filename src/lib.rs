@@ -5,6 +5,7 @@
 //! below knows what is above it.
 
 pub mod clock;
+pub mod http;
 pub mod manager;
 pub mod store;
 pub mod supervisor;

@@ -1,0 +1,33 @@
+//! The API's description, as JSON for programs and as a page for people.
+//!
+//! The page is made from the JSON when it is first asked for. It holds no
+//! script and asks no other host for anything.
+
+use std::sync::LazyLock;
+
+use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use axum::response::{IntoResponse as _, Response};
+
+mod page;
+
+/// The OpenAPI 3.1 description of every route.
+pub const OPENAPI: &str = include_str!("../../docs/openapi.json");
+
+static PAGE: LazyLock<String> = LazyLock::new(|| page::render(OPENAPI));
+
+#[expect(clippy::unused_async, reason = "a handler is a future")]
+pub(super) async fn openapi() -> Response {
+    ([(CONTENT_TYPE, "application/json")], OPENAPI).into_response()
+}
+
+#[expect(clippy::unused_async, reason = "a handler is a future")]
+pub(super) async fn page() -> Response {
+    const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; \
+                          form-action 'none'; frame-ancestors 'none'";
+    let headers = [
+        (CONTENT_TYPE, "text/html; charset=utf-8"),
+        (CONTENT_SECURITY_POLICY, POLICY),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    (headers, PAGE.as_str()).into_response()
+}

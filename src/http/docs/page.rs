@@ -1,0 +1,166 @@
+//! Renders the API's description as one HTML page.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+const STYLE: &str = include_str!("page.css");
+
+/// The methods that a path can have, in the order in which they are shown.
+pub(super) const METHODS: [&str; 4] = ["get", "post", "put", "delete"];
+
+/// The page for an OpenAPI description.
+pub(super) fn render(openapi: &str) -> String {
+    let description: Value = serde_json::from_str(openapi).unwrap_or_default();
+    let mut page = String::new();
+    let title = text(&description["info"]["title"]);
+    let _ = write!(
+        page,
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
+         <title>{title}: the API</title><style>{STYLE}</style></head><body><main>\
+         <h1>{title} <small>{}</small></h1>{}<p><a href=\"/openapi.json\">openapi.json</a></p>",
+        text(&description["info"]["version"]),
+        paragraphs(&description["info"]["description"]),
+    );
+    for (path, item) in description["paths"].as_object().into_iter().flatten() {
+        for method in METHODS {
+            if let Some(operation) = item.get(method) {
+                render_operation(&mut page, method, path, operation);
+            }
+        }
+    }
+    render_schemas(&mut page, &description["components"]["schemas"]);
+    page.push_str("</main></body></html>\n");
+    page
+}
+
+fn render_operation(page: &mut String, method: &str, path: &str, operation: &Value) {
+    let _ = write!(
+        page,
+        "<section><h2><span class=\"method {method}\">{}</span> <code>{}</code></h2><h3>{}</h3>{}",
+        method.to_uppercase(),
+        escape(path),
+        text(&operation["summary"]),
+        paragraphs(&operation["description"]),
+    );
+    let parameters = operation["parameters"]
+        .as_array()
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    if !parameters.is_empty() {
+        page.push_str("<table><tr><th>Parameter</th><th>In</th><th>Meaning</th></tr>");
+        for parameter in parameters {
+            let required = if parameter["required"] == true {
+                " <em>required</em>"
+            } else {
+                ""
+            };
+            let _ = write!(
+                page,
+                "<tr><td><code>{}</code>{required}</td><td>{}</td><td>{}</td></tr>",
+                text(&parameter["name"]),
+                text(&parameter["in"]),
+                text(&parameter["description"]),
+            );
+        }
+        page.push_str("</table>");
+    }
+    let body = &operation["requestBody"]["content"]["application/json"]["schema"];
+    if !body.is_null() {
+        let _ = write!(page, "<p>Body: {}</p>", kind(body));
+    }
+    page.push_str("<table><tr><th>Answer</th><th>Meaning</th><th>Body</th></tr>");
+    for (status, answer) in operation["responses"].as_object().into_iter().flatten() {
+        let schema = &answer["content"]["application/json"]["schema"];
+        let _ = write!(
+            page,
+            "<tr><td>{}</td><td>{}</td><td>{}</td></tr>",
+            escape(status),
+            text(&answer["description"]),
+            if schema.is_null() {
+                String::new()
+            } else {
+                kind(schema)
+            },
+        );
+    }
+    page.push_str("</table></section>");
+}
+
+fn render_schemas(page: &mut String, schemas: &Value) {
+    for (name, schema) in schemas.as_object().into_iter().flatten() {
+        let name = escape(name);
+        let _ = write!(
+            page,
+            "<section id=\"{name}\"><h2><code>{name}</code></h2>{}",
+            paragraphs(&schema["description"])
+        );
+        page.push_str("<table><tr><th>Field</th><th>Type</th><th>Meaning</th></tr>");
+        let required = schema["required"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        for (field, about) in schema["properties"].as_object().into_iter().flatten() {
+            let mark = if required.iter().any(|name| name == field) {
+                " <em>required</em>"
+            } else {
+                ""
+            };
+            let _ = write!(
+                page,
+                "<tr><td><code>{}</code>{mark}</td><td>{}</td><td>{}</td></tr>",
+                escape(field),
+                kind(about),
+                text(&about["description"]),
+            );
+        }
+        page.push_str("</table></section>");
+    }
+}
+
+/// What a schema calls for, in a word or a link.
+fn kind(schema: &Value) -> String {
+    if let Some(name) = schema["$ref"]
+        .as_str()
+        .and_then(|reference| reference.rsplit('/').next())
+    {
+        let name = escape(name);
+        return format!("<a href=\"#{name}\">{name}</a>");
+    }
+    for choice in ["anyOf", "oneOf", "allOf"] {
+        if let Some(schemas) = schema[choice].as_array() {
+            return schemas.iter().map(kind).collect::<Vec<_>>().join(" or ");
+        }
+    }
+    if let Some(words) = schema["enum"].as_array() {
+        let words = words.iter().map(|word| format!("<code>{}</code>", text(word)));
+        return words.collect::<Vec<_>>().join(", ");
+    }
+    match &schema["type"] {
+        Value::String(name) if name == "array" => format!("list of {}", kind(&schema["items"])),
+        Value::String(name) => escape(name),
+        Value::Array(names) => names.iter().map(text).collect::<Vec<_>>().join(" or "),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => "any".to_owned(),
+    }
+}
+
+fn paragraphs(value: &Value) -> String {
+    let parts = value
+        .as_str()
+        .unwrap_or_default()
+        .split("\n\n")
+        .filter(|part| !part.is_empty());
+    parts.map(|part| format!("<p>{}</p>", escape(part))).collect()
+}
+
+fn text(value: &Value) -> String {
+    escape(value.as_str().unwrap_or_default())
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+}

@@ -1,0 +1,311 @@
+//! Every status code that this server answers with, and the body of every
+//! refusal. No other file knows a status code, and no refusal ever repeats a
+//! secret.
+
+use std::borrow::Cow;
+
+use axum::http::header::{ALLOW, CONTENT_TYPE, LOCATION, RETRY_AFTER};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use shardman_core::wire::Detail;
+
+use crate::manager::{BeatError, ConnectError, DisconnectError, IdentifyError};
+
+/// Which of the two published versions a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Version {
+    Current,
+    Older,
+}
+
+/// Why a request gets no success.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// Input that is missing or malformed: every flaw at once.
+    Invalid(Vec<Flaw>),
+    /// A body that is no text, or that ended before its announced length.
+    UnreadableBody,
+    BodyTooLarge,
+    BodyTooSlow,
+    WrongSecret,
+    NoShardFree(Version),
+    SessionNotFound,
+    /// The manager cannot do it now.
+    Unavailable {
+        reason: String,
+        retry_seconds: u64,
+    },
+    NotReady {
+        reason: String,
+    },
+    UnknownPath,
+    /// The path exists, and has these methods.
+    WrongMethod {
+        allow: &'static str,
+    },
+}
+
+/// Seconds after which a release that could not be stored may be repeated.
+const RELEASE_RETRY_SECONDS: u64 = 5;
+
+impl Refusal {
+    /// A request with one flaw.
+    pub(super) fn flaw(flaw: Flaw) -> Self {
+        Self::Invalid(vec![flaw])
+    }
+
+    /// What a refused `connect` means to a client of `version`.
+    pub(super) fn connect(error: ConnectError, version: Version) -> Self {
+        match error {
+            ConnectError::NoShardFree => Self::NoShardFree(version),
+            ConnectError::Unavailable {
+                reason,
+                retry_seconds,
+            } => Self::Unavailable {
+                reason,
+                retry_seconds,
+            },
+        }
+    }
+
+    /// What a refused beat means to a client of `version`.
+    pub(super) fn beat(error: BeatError, version: Version) -> Self {
+        match error {
+            BeatError::UnknownSession => Self::SessionNotFound,
+            BeatError::OutOfPlan => Self::NoShardFree(version),
+        }
+    }
+
+    /// The status and, where the body is a plain sentence, that sentence.
+    fn status_and_detail(&self) -> (StatusCode, &str) {
+        match self {
+            Self::Invalid(_) => (StatusCode::UNPROCESSABLE_ENTITY, "invalid input"),
+            Self::UnreadableBody => (StatusCode::BAD_REQUEST, "There was an error parsing the body"),
+            Self::BodyTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "Body Too Large"),
+            Self::BodyTooSlow => (StatusCode::REQUEST_TIMEOUT, "Body Too Slow"),
+            Self::WrongSecret => (StatusCode::FORBIDDEN, "Invalid Token"),
+            Self::NoShardFree(Version::Current) => (StatusCode::UNAUTHORIZED, "No Shards Available"),
+            Self::NoShardFree(Version::Older) => (StatusCode::UNAUTHORIZED, "Too Many Shards"),
+            Self::SessionNotFound => (StatusCode::NOT_FOUND, "Session Not Found"),
+            Self::Unavailable { reason, .. } | Self::NotReady { reason } => {
+                (StatusCode::SERVICE_UNAVAILABLE, reason)
+            }
+            Self::UnknownPath => (StatusCode::NOT_FOUND, "Not Found"),
+            Self::WrongMethod { .. } => (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed"),
+        }
+    }
+
+    /// The header that belongs to this refusal.
+    fn header(&self) -> Option<(axum::http::HeaderName, HeaderValue)> {
+        match self {
+            Self::Unavailable { retry_seconds, .. } => Some((RETRY_AFTER, (*retry_seconds).into())),
+            Self::WrongMethod { allow } => Some((ALLOW, HeaderValue::from_static(allow))),
+            Self::Invalid(_)
+            | Self::UnreadableBody
+            | Self::BodyTooLarge
+            | Self::BodyTooSlow
+            | Self::WrongSecret
+            | Self::NoShardFree(_)
+            | Self::SessionNotFound
+            | Self::NotReady { .. }
+            | Self::UnknownPath => None,
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let (status, detail) = self.status_and_detail();
+        let body = match &self {
+            Self::Invalid(flaws) => to_json(&Flaws { detail: flaws }),
+            Self::UnreadableBody
+            | Self::BodyTooLarge
+            | Self::BodyTooSlow
+            | Self::WrongSecret
+            | Self::NoShardFree(_)
+            | Self::SessionNotFound
+            | Self::Unavailable { .. }
+            | Self::NotReady { .. }
+            | Self::UnknownPath
+            | Self::WrongMethod { .. } => to_json(&Detail {
+                detail: detail.to_owned(),
+            }),
+        };
+        let mut response = json_response(status, body);
+        if let Some((name, value)) = self.header() {
+            response.headers_mut().insert(name, value);
+        }
+        response
+    }
+}
+
+impl From<DisconnectError> for Refusal {
+    fn from(error: DisconnectError) -> Self {
+        match error {
+            DisconnectError::UnknownSession => Self::SessionNotFound,
+            DisconnectError::Unavailable { reason } => Self::Unavailable {
+                reason,
+                retry_seconds: RELEASE_RETRY_SECONDS,
+            },
+        }
+    }
+}
+
+impl From<IdentifyError> for Refusal {
+    fn from(error: IdentifyError) -> Self {
+        match error {
+            IdentifyError::UnknownSession => Self::SessionNotFound,
+            IdentifyError::OutOfPlan => Self::NoShardFree(Version::Current),
+        }
+    }
+}
+
+/// 200 with a JSON body.
+pub(super) fn ok(body: &impl Serialize) -> Response {
+    json_response(StatusCode::OK, to_json(body))
+}
+
+/// 202 with a JSON body: not yet, ask again.
+pub(super) fn accepted(body: &impl Serialize) -> Response {
+    json_response(StatusCode::ACCEPTED, to_json(body))
+}
+
+/// 204.
+pub(super) fn no_content() -> Response {
+    StatusCode::NO_CONTENT.into_response()
+}
+
+/// 307: the same request belongs at `location`.
+pub(super) fn moved(location: &str) -> Response {
+    match HeaderValue::try_from(location) {
+        Ok(location) => (StatusCode::TEMPORARY_REDIRECT, [(LOCATION, location)]).into_response(),
+        Err(_) => Refusal::UnknownPath.into_response(),
+    }
+}
+
+fn json_response(status: StatusCode, body: String) -> Response {
+    (
+        status,
+        [(CONTENT_TYPE, HeaderValue::from_static("application/json"))],
+        body,
+    )
+        .into_response()
+}
+
+fn to_json(body: &impl Serialize) -> String {
+    serde_json::to_string(body).expect("every answer has string keys and is plain data")
+}
+
+#[derive(Serialize)]
+struct Flaws<'a> {
+    detail: &'a [Flaw],
+}
+
+/// One thing that is wrong with the input: an entry of a 422's `detail`.
+#[derive(Debug, PartialEq, Serialize)]
+pub(super) struct Flaw {
+    loc: Vec<Place>,
+    msg: Cow<'static, str>,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ctx: Option<Context>,
+}
+
+/// One step of the way to a flaw.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub(super) enum Place {
+    Name(&'static str),
+    /// A character's index in the body.
+    Index(usize),
+}
+
+/// What a client needs to know beside the message.
+#[derive(Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub(super) enum Context {
+    Syntax {
+        msg: &'static str,
+        doc: String,
+        pos: usize,
+        lineno: usize,
+        colno: usize,
+    },
+    Limit {
+        limit_value: serde_json::Number,
+    },
+    Members {
+        enum_values: Vec<&'static str>,
+    },
+}
+
+impl Flaw {
+    pub(super) fn new(loc: &[Place], msg: impl Into<Cow<'static, str>>, kind: &'static str) -> Self {
+        Self {
+            loc: loc.to_vec(),
+            msg: msg.into(),
+            kind,
+            ctx: None,
+        }
+    }
+
+    /// Something required is not there.
+    pub(super) fn missing(loc: &[Place]) -> Self {
+        Self::new(loc, "field required", "value_error.missing")
+    }
+
+    #[must_use]
+    pub(super) fn with(mut self, ctx: Context) -> Self {
+        self.ctx = Some(ctx);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status_of(refusal: Refusal) -> u16 {
+        refusal.into_response().status().as_u16()
+    }
+
+    #[test]
+    fn an_unavailable_manager_says_when_to_come_back() {
+        let refusal = Refusal::Unavailable {
+            reason: "the disk is full".to_owned(),
+            retry_seconds: 7,
+        };
+        let response = refusal.into_response();
+        assert_eq!(response.status().as_u16(), 503);
+        assert_eq!(response.headers()[RETRY_AFTER], "7");
+    }
+
+    #[test]
+    fn a_wrong_method_names_the_right_ones() {
+        let response = Refusal::WrongMethod { allow: "GET, POST" }.into_response();
+        assert_eq!(response.status().as_u16(), 405);
+        assert_eq!(response.headers()[ALLOW], "GET, POST");
+    }
+
+    #[test]
+    fn the_two_versions_name_a_full_plan_differently() {
+        let current = Refusal::connect(ConnectError::NoShardFree, Version::Current);
+        let older = Refusal::beat(BeatError::OutOfPlan, Version::Older);
+        assert_eq!(current.status_and_detail().1, "No Shards Available");
+        assert_eq!(older.status_and_detail().1, "Too Many Shards");
+        assert_eq!((status_of(current), status_of(older)), (401, 401));
+    }
+
+    #[test]
+    fn a_lost_session_is_not_found() {
+        assert_eq!(
+            status_of(Refusal::beat(BeatError::UnknownSession, Version::Current)),
+            404
+        );
+        assert_eq!(status_of(DisconnectError::UnknownSession.into()), 404);
+        assert_eq!(status_of(IdentifyError::UnknownSession.into()), 404);
+        assert_eq!(status_of(IdentifyError::OutOfPlan.into()), 401);
+    }
+}

@@ -1,0 +1,69 @@
+//! Every route, and what is answered where there is none.
+//!
+//! `HEAD` is refused as the published server refused it: a `GET /connect` takes
+//! a shard, so none of these may be asked for in passing.
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::HeaderValue;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{MethodRouter, delete, get, post};
+
+use super::error::{self, Refusal};
+use super::{HttpState, beat, connect, cors, docs, health, identify, session, status};
+
+/// One path, its methods as the `Allow` header names them, and who answers.
+struct Route {
+    path: &'static str,
+    allow: &'static str,
+    methods: MethodRouter<HttpState>,
+}
+
+fn routes() -> Vec<Route> {
+    let route = |path, allow, methods| Route { path, allow, methods };
+    vec![
+        route("/connect", "GET", get(connect::connect)),
+        route("/beat", "GET, POST", post(beat::post).get(beat::get)),
+        route("/disconnect", "GET", get(session::disconnect)),
+        route("/sessions/{session_id}", "DELETE", delete(session::delete)),
+        route("/status", "GET", get(status::status)),
+        route("/identify", "POST", post(identify::identify)),
+        route("/health", "GET", get(health::health)),
+        route("/ready", "GET", get(health::ready)),
+        route("/openapi.json", "GET", get(docs::openapi)),
+        route("/docs", "GET", get(docs::page)),
+    ]
+}
+
+/// The whole API. `cors_origins` come from [`super::parse_origins`]; without
+/// any, no answer speaks of other origins.
+pub fn router(state: HttpState, cors_origins: &[HeaderValue]) -> Router {
+    let mut router = Router::new();
+    for Route { path, allow, methods } in routes() {
+        let refuse = move || async move { Refusal::WrongMethod { allow } };
+        router = router.route(path, methods.head(refuse).fallback(refuse));
+    }
+    let router = router.fallback(unknown_path).with_state(state);
+    match cors::layer(cors_origins) {
+        Some(layer) => router.layer(layer),
+        None => router,
+    }
+}
+
+/// A path with a slash too many is sent to the right one, as it always was.
+#[expect(clippy::unused_async, reason = "a handler is a future")]
+async fn unknown_path(request: Request) -> Response {
+    let path = request.uri().path();
+    let trimmed = path.strip_suffix('/').unwrap_or_default();
+    if !routes().iter().any(|route| route.path == trimmed) {
+        return Refusal::UnknownPath.into_response();
+    }
+    match request.uri().query() {
+        Some(query) => error::moved(&format!("{trimmed}?{query}")),
+        None => error::moved(trimmed),
+    }
+}
+
+#[cfg(test)]
+#[path = "router_tests.rs"]
+mod tests;
