@@ -87,7 +87,8 @@ pub struct Beat {
     /// Seconds that the worker's own loop lags behind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loop_lag: Option<f64>,
-    /// The close code that ended the last gateway connection.
+    /// The close code with which Discord ended the gateway connection, in the
+    /// `disconnected` beat that follows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub close_code: Option<u16>,
 }

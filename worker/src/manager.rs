@@ -1,0 +1,288 @@
+//! The manager as the worker sees it: the public HTTP API and nothing else.
+//!
+//! hyper's own pooled client is enough for five small calls. It is in the tree
+//! anyway, and trusts compiled-in roots, so it also starts where a host has no
+//! certificate store.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::{Method, Request, StatusCode, Uri};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use shardman_core::Tick;
+use shardman_core::wire::{Beat, BeatAnswer, Connected, Directive, IdentifyAnswer, IdentifyRequest};
+
+use crate::config::WorkerArgs;
+use crate::deadline::now;
+
+/// No answer of the manager is larger.
+const ANSWER_LIMIT_BYTES: usize = 64 << 10;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// `/identify` is answered late on purpose.
+const LONG_POLL_TIMEOUT: Duration = Duration::from_secs(90);
+/// A durable release may wait for a disk, but a stopping worker waits little.
+const RELEASE_TIMEOUT: Duration = Duration::from_millis(400);
+
+/// Why a call came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CallError {
+    #[error("the manager cannot be reached: {0}")]
+    Unreachable(String),
+    #[error("the manager answered {status}{}", retry_after.map_or(String::new(), |after| format!(", asks to wait {} s", after.as_secs())))]
+    Refused {
+        status: StatusCode,
+        retry_after: Option<Duration>,
+    },
+    #[error("the manager's answer makes no sense: {0}")]
+    Malformed(#[from] serde_json::Error),
+}
+
+impl CallError {
+    pub(crate) const fn status(&self) -> Option<StatusCode> {
+        match self {
+            Self::Refused { status, .. } => Some(*status),
+            Self::Unreachable(_) | Self::Malformed(_) => None,
+        }
+    }
+
+    /// Whether the manager says that the caller's lease is no more: unknown or
+    /// lapsed, or for a shard that left the plan.
+    pub(crate) fn is_lease_lost(&self) -> bool {
+        matches!(
+            self.status(),
+            Some(StatusCode::NOT_FOUND | StatusCode::UNAUTHORIZED)
+        )
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Manager {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    base: String,
+    secret: HeaderValue,
+    /// When the first of the calls failed that failed in a row.
+    unreachable_since: Mutex<Option<Tick>>,
+}
+
+struct Answer {
+    status: StatusCode,
+    body: Bytes,
+}
+
+impl Manager {
+    /// `None` when the secret cannot be put into a header.
+    pub(crate) fn new(args: &WorkerArgs) -> Option<Self> {
+        let mut secret = HeaderValue::from_str(args.secret.reveal()).ok()?;
+        secret.set_sensitive(true);
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        let connector = HttpsConnectorBuilder::new()
+            .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())
+            .ok()?
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(tcp);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(Duration::from_secs(30))
+            .build(connector);
+        let base = args.shardman_url.to_string().trim_end_matches('/').to_owned();
+        Some(Self {
+            client,
+            base,
+            secret,
+            unreachable_since: Mutex::new(None),
+        })
+    }
+
+    /// Asks for a lease. The same `key` gets the same lease, if the answer to
+    /// an earlier call with it was lost.
+    pub(crate) async fn connect(&self, key: &str) -> Result<Connected, CallError> {
+        // `ask`: this worker calls `/identify` before it identifies, so no
+        // slot in the identify line has to be kept for it.
+        let request = self
+            .request(Method::GET, "/connect?identify=ask")
+            .header("Idempotency-Key", key)
+            .body(Full::default());
+        self.json(request, ANSWER_TIMEOUT).await
+    }
+
+    pub(crate) async fn beat(&self, beat: &Beat, timeout: Duration) -> Result<Directive, CallError> {
+        let answer = self.post("/beat", beat, timeout).await?;
+        if answer.status == StatusCode::NO_CONTENT {
+            return Ok(Directive::CarryOn);
+        }
+        Ok(serde_json::from_slice::<BeatAnswer>(&answer.body)?.directive)
+    }
+
+    /// One round of waiting for an identify permit; `None` asks for another.
+    pub(crate) async fn identify(&self, session_id: &str) -> Result<Option<IdentifyAnswer>, CallError> {
+        let request = IdentifyRequest {
+            session_id: session_id.to_owned(),
+        };
+        let answer = self.post("/identify", &request, LONG_POLL_TIMEOUT).await?;
+        if answer.status == StatusCode::ACCEPTED {
+            return Ok(None);
+        }
+        let answer: IdentifyAnswer = serde_json::from_slice(&answer.body)?;
+        Ok(answer.permit.is_some().then_some(answer))
+    }
+
+    /// Gives the lease back.
+    pub(crate) async fn release(&self, session_id: &str) -> Result<(), CallError> {
+        let path = format!("/sessions/{session_id}");
+        let request = self.request(Method::DELETE, &path).body(Full::default());
+        self.call(request, RELEASE_TIMEOUT).await.map(drop)
+    }
+
+    /// How long every call has failed by now; zero when the last one did not.
+    pub(crate) fn unreachable_for(&self) -> Duration {
+        let since = *self
+            .unreachable_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        since.map_or(Duration::ZERO, |since| now().since(since))
+    }
+
+    fn request(&self, method: Method, path: &str) -> hyper::http::request::Builder {
+        Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.base))
+            .header(AUTHORIZATION, &self.secret)
+    }
+
+    async fn post<T: Serialize>(&self, path: &str, body: &T, timeout: Duration) -> Result<Answer, CallError> {
+        let body = Full::from(serde_json::to_vec(body)?);
+        let request = self
+            .request(Method::POST, path)
+            .header(CONTENT_TYPE, "application/json")
+            .body(body);
+        self.call(request, timeout).await
+    }
+
+    async fn json<T: DeserializeOwned>(
+        &self,
+        request: hyper::http::Result<Request<Full<Bytes>>>,
+        timeout: Duration,
+    ) -> Result<T, CallError> {
+        let answer = self.call(request, timeout).await?;
+        Ok(serde_json::from_slice(&answer.body)?)
+    }
+
+    async fn call(
+        &self,
+        request: hyper::http::Result<Request<Full<Bytes>>>,
+        timeout: Duration,
+    ) -> Result<Answer, CallError> {
+        let request = request.map_err(|error| CallError::Unreachable(error.to_string()))?;
+        let exchange = async {
+            let response = self
+                .client
+                .request(request)
+                .await
+                .map_err(|error| chain(&error))?;
+            let (head, body) = response.into_parts();
+            let body = Limited::new(body, ANSWER_LIMIT_BYTES)
+                .collect()
+                .await
+                .map_err(|error| error.to_string())?;
+            Ok((head, body.to_bytes()))
+        };
+        let outcome = tokio::time::timeout(timeout, exchange)
+            .await
+            .unwrap_or_else(|_| Err(format!("no answer within {timeout:?}")));
+        self.note(outcome.is_ok());
+        let (head, body) = outcome.map_err(CallError::Unreachable)?;
+        if head.status.is_success() {
+            return Ok(Answer {
+                status: head.status,
+                body,
+            });
+        }
+        let retry_after = head
+            .headers
+            .get(RETRY_AFTER)
+            .and_then(|value| value.to_str().ok()?.parse().ok())
+            .map(Duration::from_secs);
+        Err(CallError::Refused {
+            status: head.status,
+            retry_after,
+        })
+    }
+
+    fn note(&self, reached: bool) {
+        let mut since = self
+            .unreachable_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *since = if reached {
+            None
+        } else {
+            since.or_else(|| Some(now()))
+        };
+    }
+}
+
+/// The error with its causes, in one line: hyper's own text says too little.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// Whether a gateway URL from elsewhere can be used; the gateway client panics
+/// on a malformed one.
+pub(crate) fn gateway_url(text: &str) -> Option<String> {
+    let text = text.trim_end_matches('/');
+    // The gateway client appends its query to the path.
+    let uri: Uri = format!("{text}/?v=10").parse().ok()?;
+    let usable = matches!(uri.scheme_str(), Some("ws" | "wss"))
+        && uri.host().is_some_and(|host| !host.is_empty())
+        && !text.contains(['?', '#']);
+    usable.then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_websocket_urls_are_used() {
+        assert_eq!(
+            gateway_url("wss://gateway.discord.gg/").as_deref(),
+            Some("wss://gateway.discord.gg")
+        );
+        assert_eq!(
+            gateway_url("ws://127.0.0.1:80/path").as_deref(),
+            Some("ws://127.0.0.1:80/path")
+        );
+        for bad in [
+            "",
+            "gateway.discord.gg",
+            "https://x",
+            "ws://",
+            "wss://a b",
+            "wss://x/?v=9",
+            "wss://x#y",
+        ] {
+            assert_eq!(gateway_url(bad), None, "{bad}");
+        }
+    }
+}
