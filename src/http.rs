@@ -18,6 +18,8 @@ mod identify;
 mod json;
 mod number;
 mod query;
+#[cfg(test)]
+mod reference;
 mod router;
 mod secret;
 mod serve;

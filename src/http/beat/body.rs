@@ -73,7 +73,7 @@ struct PlainGateway<'a> {
 }
 
 /// Reads a body that leaves no doubt.
-fn read_plain(body: &[u8]) -> Option<Beat> {
+pub(super) fn read_plain(body: &[u8]) -> Option<Beat> {
     // A list would be taken for an object with its members in order.
     if body.first() != Some(&b'{') {
         return None;
@@ -146,7 +146,7 @@ fn is_plainly_storable(text: &str) -> bool {
 }
 
 /// Reads any body, as the published server did.
-fn read_exactly(body: &[u8]) -> Result<Beat, Refusal> {
+pub(super) fn read_exactly(body: &[u8]) -> Result<Beat, Refusal> {
     let document = json::read(body)?;
     let mut fields = request_body::fields(&document.source, document.root)?;
     let session = fields.required_text("session_id");
