@@ -79,8 +79,17 @@ pub(super) fn read_plain(body: &[u8]) -> Option<Beat> {
         return None;
     }
     let plain: Plain<'_> = serde_json::from_slice(body).ok()?;
-    let is_plain_time = |seconds: Option<f64>| seconds.is_none_or(|age| PLAIN_SECONDS.contains(&age));
+    let is_plain_time = |seconds: Option<f64>| {
+        seconds.is_none_or(|age| age.is_sign_positive() && PLAIN_SECONDS.contains(&age))
+    };
     if !is_plain_time(plain.last_event_age) || !is_plain_time(plain.loop_lag) {
+        return None;
+    }
+    // Whether it was written as an integer decides if a zero has its sign.
+    if plain
+        .latency
+        .is_some_and(|latency| latency == 0.0 && latency.is_sign_negative())
+    {
         return None;
     }
     let extra = match plain.extra {

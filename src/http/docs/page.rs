@@ -122,8 +122,12 @@ fn render_schemas(page: &mut String, schemas: &Value) {
 
 /// What a reference within the description stands for.
 fn resolve<'a>(description: &'a Value, value: &'a Value) -> &'a Value {
-    let pointer = value["$ref"].as_str().and_then(|reference| reference.strip_prefix('#'));
-    pointer.and_then(|pointer| description.pointer(pointer)).unwrap_or(value)
+    let pointer = value["$ref"]
+        .as_str()
+        .and_then(|reference| reference.strip_prefix('#'));
+    pointer
+        .and_then(|pointer| description.pointer(pointer))
+        .unwrap_or(value)
 }
 
 /// What a schema calls for, in a word or a link.
@@ -179,7 +183,12 @@ mod tests {
     #[test]
     fn the_page_shows_every_operation_and_escapes_what_it_shows() {
         let page = render(crate::http::OPENAPI);
-        for part in ["<code>/connect</code>", "<code>/sessions/{session_id}</code>", "&lt;secret&gt;", "Body Too Large"] {
+        for part in [
+            "<code>/connect</code>",
+            "<code>/sessions/{session_id}</code>",
+            "&lt;secret&gt;",
+            "Body Too Large",
+        ] {
             assert!(page.contains(part), "{part}");
         }
         assert!(!page.contains("<script") && !page.contains("<secret>"));
