@@ -16,6 +16,8 @@ mod field;
 mod health;
 mod identify;
 mod json;
+#[cfg(test)]
+mod manager_tests;
 mod number;
 mod query;
 #[cfg(test)]

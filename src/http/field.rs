@@ -22,8 +22,8 @@ pub(super) struct Fields<'a> {
 impl<'a> Fields<'a> {
     /// The members of `node`, or why it has none. `source` is the document that
     /// its spans index, `loc` its place in the request.
-    pub(super) fn of(source: &'a str, node: Node, loc: &[Place]) -> Result<Self, Flaw> {
-        let members = members(node).map_err(|(msg, kind)| Flaw::new(loc, msg, kind))?;
+    pub(super) fn of(source: &'a str, node: Node, loc: &[Place]) -> Result<Self, Vec<Flaw>> {
+        let members = members(node).map_err(|(msg, kind)| vec![Flaw::new(loc, msg, kind)])?;
         Ok(Self {
             source,
             loc: loc.to_vec(),
@@ -158,7 +158,7 @@ impl<'a> Fields<'a> {
         read: impl FnOnce(Fields<'a>) -> Result<T, Vec<Flaw>>,
     ) -> Option<T> {
         let node = self.optional(name)?;
-        let fields = Fields::of(self.source, node, &self.place(name)).map_err(|flaw| vec![flaw]);
+        let fields = Fields::of(self.source, node, &self.place(name));
         match fields.and_then(read) {
             Ok(value) => Some(value),
             Err(flaws) => {

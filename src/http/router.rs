@@ -51,7 +51,6 @@ pub fn router(state: HttpState, cors_origins: &[HeaderValue]) -> Router {
 }
 
 /// A path with slashes too many is sent to the right one, as it always was.
-#[expect(clippy::unused_async, reason = "a handler is a future")]
 async fn unknown_path(request: Request) -> Response {
     let path = request.uri().path();
     let trimmed = path.trim_end_matches('/');
