@@ -123,12 +123,7 @@ impl ManagerHandle {
     }
 
     /// Keeps a lease: a map look-up and a timestamp.
-    pub fn beat(
-        &self,
-        _caller: &Caller,
-        _session: SessionId,
-        _report: BeatReport,
-    ) -> Result<Directive, BeatError> {
+    pub fn beat(&self, _caller: &Caller, _session: SessionId, _report: BeatReport) -> Result<Directive, BeatError> {
         unimplemented!()
     }
 
@@ -139,11 +134,7 @@ impl ManagerHandle {
 
     /// Waits, for a bounded time, for the permit to identify. Dropping the
     /// future gives the place in the line back.
-    pub async fn identify(
-        &self,
-        _caller: &Caller,
-        _session: SessionId,
-    ) -> Result<IdentifyOutcome, IdentifyError> {
+    pub async fn identify(&self, _caller: &Caller, _session: SessionId) -> Result<IdentifyOutcome, IdentifyError> {
         unimplemented!()
     }
 
