@@ -9,14 +9,14 @@ use tower::ServiceExt as _;
 
 use super::*;
 use crate::http::docs::OPENAPI;
+use crate::http::manager_tests;
 use crate::http::parse_origins;
 use crate::http::reference::{self, Case};
-use crate::manager::ManagerHandle;
 
 /// No request of these tests gets as far as the manager.
 fn unasked_router(origins: &str) -> Router {
     let state = HttpState {
-        manager: ManagerHandle {},
+        manager: manager_tests::manager(),
         public_status: true,
     };
     super::router(state, &parse_origins(origins).unwrap())
