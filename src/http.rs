@@ -16,8 +16,12 @@ mod field;
 mod health;
 mod identify;
 mod json;
+#[cfg(test)]
+mod manager_tests;
 mod number;
 mod query;
+#[cfg(test)]
+mod reference;
 mod router;
 mod secret;
 mod serve;

@@ -36,7 +36,6 @@ pub(super) async fn post(State(state): State<HttpState>, request: Request) -> Re
 }
 
 /// The older version: everything is in the query, and there are no figures.
-#[expect(clippy::unused_async, reason = "a handler is a future")]
 pub(super) async fn get(State(state): State<HttpState>, request: Request) -> Result<Response, Refusal> {
     let query = Query::of(request.uri());
     let mut flaws = Vec::new();

@@ -53,7 +53,7 @@ pub(super) fn fields(source: &str, root: Node) -> Result<Fields<'_>, Refusal> {
     if matches!(root.value, Value::Null) {
         return Err(Refusal::flaw(Flaw::missing(&BODY)));
     }
-    Fields::of(source, root, &BODY).map_err(Refusal::flaw)
+    Fields::of(source, root, &BODY).map_err(Refusal::Invalid)
 }
 
 async fn collect(mut body: Body) -> Result<Bytes, Refusal> {

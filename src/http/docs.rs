@@ -15,12 +15,10 @@ pub const OPENAPI: &str = include_str!("../../docs/openapi.json");
 
 static PAGE: LazyLock<String> = LazyLock::new(|| page::render(OPENAPI));
 
-#[expect(clippy::unused_async, reason = "a handler is a future")]
 pub(super) async fn openapi() -> Response {
     ([(CONTENT_TYPE, "application/json")], OPENAPI).into_response()
 }
 
-#[expect(clippy::unused_async, reason = "a handler is a future")]
 pub(super) async fn page() -> Response {
     const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; \
                           form-action 'none'; frame-ancestors 'none'";

@@ -5,7 +5,7 @@
 use serde_json::value::RawValue;
 
 use super::error::{Context, Flaw, Place};
-use super::json::{Node, Value};
+use super::json::{Node, Text, Value};
 use super::number;
 
 /// The largest age or lag, in seconds, that a beat may report: thirty years.
@@ -22,11 +22,8 @@ pub(super) struct Fields<'a> {
 impl<'a> Fields<'a> {
     /// The members of `node`, or why it has none. `source` is the document that
     /// its spans index, `loc` its place in the request.
-    pub(super) fn of(source: &'a str, node: Node, loc: &[Place]) -> Result<Self, Flaw> {
-        let members = members(node).ok_or_else(|| {
-            let msg = "value is not a valid dict";
-            Flaw::new(loc, msg, "type_error.dict")
-        })?;
+    pub(super) fn of(source: &'a str, node: Node, loc: &[Place]) -> Result<Self, Vec<Flaw>> {
+        let members = members(node).map_err(|(msg, kind)| vec![Flaw::new(loc, msg, kind)])?;
         Ok(Self {
             source,
             loc: loc.to_vec(),
@@ -79,7 +76,8 @@ impl<'a> Fields<'a> {
     pub(super) fn float(&mut self, name: &'static str) -> Option<f64> {
         let float = match self.optional(name)?.value {
             Value::Float(float) => Some(float),
-            Value::Integer(literal) => literal.parse().ok(),
+            // An integer zero has no sign.
+            Value::Integer(literal) => literal.parse().ok().map(|float: f64| float + 0.0),
             Value::Bool(bool) => Some(f64::from(u8::from(bool))),
             Value::Text(text) => number::float(&text.text),
             Value::Null | Value::List(_) | Value::Map(_) => None,
@@ -160,7 +158,7 @@ impl<'a> Fields<'a> {
         read: impl FnOnce(Fields<'a>) -> Result<T, Vec<Flaw>>,
     ) -> Option<T> {
         let node = self.optional(name)?;
-        let fields = Fields::of(self.source, node, &self.place(name)).map_err(|flaw| vec![flaw]);
+        let fields = Fields::of(self.source, node, &self.place(name));
         match fields.and_then(read) {
             Ok(value) => Some(value),
             Err(flaws) => {
@@ -259,30 +257,36 @@ fn limit_number(limit: i128) -> serde_json::Number {
     serde_json::Number::from_i128(limit).expect("the limits are those of i64 and u64")
 }
 
+/// Why a value has no members, in words and as a word.
+type NoMembers = (&'static str, &'static str);
+
+const NO_DICT: NoMembers = ("value is not a valid dict", "type_error.dict");
+const NAME_IS_NO_TEXT: NoMembers = ("keywords must be strings", "type_error");
+
 /// An object's members, or those of a list of pairs.
-fn members(node: Node) -> Option<Vec<(String, Node)>> {
+fn members(node: Node) -> Result<Vec<(String, Node)>, NoMembers> {
     match node.value {
-        Value::Map(members) => Some(
-            members
-                .into_iter()
-                .map(|(name, node)| (name.text, node))
-                .collect(),
-        ),
+        Value::Map(members) => Ok(members
+            .into_iter()
+            .map(|(name, node)| (name.text, node))
+            .collect()),
         Value::List(items) => {
-            let mut members = Vec::new();
-            for item in items {
-                members.extend(pair(item)?);
-            }
-            Some(members)
+            let pairs = items
+                .into_iter()
+                .map(pair)
+                .collect::<Option<Vec<_>>>()
+                .ok_or(NO_DICT)?;
+            pairs.into_iter().collect::<Option<_>>().ok_or(NAME_IS_NO_TEXT)
         }
-        Value::Text(text) if text.text.is_empty() => Some(Vec::new()),
-        Value::Text(_) | Value::Null | Value::Bool(_) | Value::Integer(_) | Value::Float(_) => None,
+        Value::Text(text) if text.text.is_empty() => Ok(Vec::new()),
+        Value::Text(_) | Value::Null | Value::Bool(_) | Value::Integer(_) | Value::Float(_) => Err(NO_DICT),
     }
 }
 
-/// The member that a list's item stands for: `Some(None)` when its name is none
-/// that a field has, `None` when it is no pair.
+/// The member that a list's item stands for: `Some(None)` when its name is no
+/// text, `None` when it is no pair.
 fn pair(item: Node) -> Option<Option<(String, Node)>> {
+    let span = item.span;
     match item.value {
         Value::List(items) => {
             let [name, value] = <[Node; 2]>::try_from(items).ok()?;
@@ -292,24 +296,36 @@ fn pair(item: Node) -> Option<Option<(String, Node)>> {
                 Value::List(_) | Value::Map(_) => None,
             }
         }
-        // Two characters, or the names of an object's two members.
-        Value::Text(text) => (text.text.chars().count() == 2).then_some(None),
+        // Two characters; no field has so short a name.
+        Value::Text(text) => {
+            let is_pair = text.text.chars().count() == 2;
+            is_pair.then(|| {
+                Some((
+                    String::new(),
+                    Node {
+                        value: Value::Null,
+                        span,
+                    },
+                ))
+            })
+        }
+        // The names of an object's two members.
         Value::Map(members) => {
-            let mut names = Vec::new();
+            let mut names: Vec<Text> = Vec::new();
             for (name, _) in members {
-                if !names
-                    .iter()
-                    .any(|known: &super::json::Text| known.text == name.text)
-                {
+                if !names.iter().any(|known| known.text == name.text) {
                     names.push(name);
                 }
+                if names.len() > 2 {
+                    return None;
+                }
             }
-            let [name, value] = <[_; 2]>::try_from(names).ok()?;
+            let [name, value] = <[Text; 2]>::try_from(names).ok()?;
             Some(Some((
                 name.text,
                 Node {
                     value: Value::Text(value),
-                    span: item.span,
+                    span,
                 },
             )))
         }
@@ -325,7 +341,7 @@ struct Unstorable {
 }
 
 fn storable(value: &Value) -> Result<(), Unstorable> {
-    let text = |text: &super::json::Text| match text.is_unicode {
+    let text = |text: &Text| match text.is_unicode {
         true => Ok(()),
         false => Err(Unstorable {
             msg: "text holds a lone surrogate",

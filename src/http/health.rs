@@ -13,12 +13,10 @@ struct Health {
     status: &'static str,
 }
 
-#[expect(clippy::unused_async, reason = "a handler is a future")]
 pub(super) async fn health() -> Response {
     error::ok(&Health { status: "ok" })
 }
 
-#[expect(clippy::unused_async, reason = "a handler is a future")]
 pub(super) async fn ready(State(state): State<HttpState>) -> Result<Response, Refusal> {
     state
         .manager

@@ -32,7 +32,11 @@ pub(super) fn float(text: &str) -> Option<f64> {
 
 /// The text in ASCII, without spaces around it and underscores between digits.
 fn plain(text: &str) -> Option<String> {
-    let text = text.trim_matches(is_space);
+    let text = if text.is_ascii() {
+        text.trim_matches(ASCII_SPACES)
+    } else {
+        text.trim_matches(is_space)
+    };
     let mut plain = String::with_capacity(text.len());
     let mut characters = text
         .chars()
@@ -52,7 +56,10 @@ fn plain(text: &str) -> Option<String> {
     Some(plain)
 }
 
-/// Unicode's white space and the four separators of ASCII.
+/// What counts as a space in a text of ASCII alone.
+const ASCII_SPACES: [char; 6] = ['\t', '\n', '\u{b}', '\u{c}', '\r', ' '];
+
+/// What counts as a space in any other text: ASCII's four separators too.
 fn is_space(character: char) -> bool {
     character.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&character)
 }

@@ -50,12 +50,11 @@ pub fn router(state: HttpState, cors_origins: &[HeaderValue]) -> Router {
     }
 }
 
-/// A path with a slash too many is sent to the right one, as it always was.
-#[expect(clippy::unused_async, reason = "a handler is a future")]
+/// A path with slashes too many is sent to the right one, as it always was.
 async fn unknown_path(request: Request) -> Response {
     let path = request.uri().path();
-    let trimmed = path.strip_suffix('/').unwrap_or_default();
-    if !routes().iter().any(|route| route.path == trimmed) {
+    let trimmed = path.trim_end_matches('/');
+    if trimmed == path || !routes().iter().any(|route| route.path == trimmed) {
         return Refusal::UnknownPath.into_response();
     }
     match request.uri().query() {

@@ -34,6 +34,9 @@ const HEAD_TIME: Duration = Duration::from_secs(12);
 const MAX_HEAD_BYTES: usize = 32 * 1024;
 const MAX_HEADERS: usize = 64;
 
+/// The most bytes of requests that a connection holds before they are read.
+const MAX_BUFFER_BYTES: usize = 64 * 1024;
+
 /// The rest after a connection could not be accepted, because descriptors or
 /// memory ran out.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
@@ -118,7 +121,8 @@ async fn connection(stream: TcpStream, router: Router, shutdown: CancellationTok
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
-        .max_buf_size(MAX_HEAD_BYTES)
+        .max_header_size(MAX_HEAD_BYTES)
+        .max_buf_size(MAX_BUFFER_BYTES)
         .max_headers(MAX_HEADERS)
         .serve_connection(
             TokioIo::new(Lingering::new(stream)),

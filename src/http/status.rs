@@ -7,7 +7,6 @@ use super::error::{self, Refusal};
 use super::query::Query;
 use super::{HttpState, secret};
 
-#[expect(clippy::unused_async, reason = "a handler is a future")]
 pub(super) async fn status(State(state): State<HttpState>, request: Request) -> Result<Response, Refusal> {
     let query = Query::of(request.uri());
     let mut flaws = Vec::new();

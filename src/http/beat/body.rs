@@ -75,14 +75,23 @@ struct PlainGateway<'a> {
 }
 
 /// Reads a body that leaves no doubt.
-fn read_plain(body: &[u8]) -> Option<Beat> {
+pub(super) fn read_plain(body: &[u8]) -> Option<Beat> {
     // A list would be taken for an object with its members in order.
     if body.first() != Some(&b'{') {
         return None;
     }
     let plain: Plain<'_> = serde_json::from_slice(body).ok()?;
-    let is_plain_time = |seconds: Option<f64>| seconds.is_none_or(|age| PLAIN_SECONDS.contains(&age));
+    let is_plain_time = |seconds: Option<f64>| {
+        seconds.is_none_or(|age| age.is_sign_positive() && PLAIN_SECONDS.contains(&age))
+    };
     if !is_plain_time(plain.last_event_age) || !is_plain_time(plain.loop_lag) {
+        return None;
+    }
+    // Whether it was written as an integer decides if a zero has its sign.
+    if plain
+        .latency
+        .is_some_and(|latency| latency == 0.0 && latency.is_sign_negative())
+    {
         return None;
     }
     let extra = match plain.extra {
@@ -149,7 +158,7 @@ fn is_plainly_storable(text: &str) -> bool {
 }
 
 /// Reads any body, as the published server did.
-fn read_exactly(body: &[u8]) -> Result<Beat, Refusal> {
+pub(super) fn read_exactly(body: &[u8]) -> Result<Beat, Refusal> {
     let document = json::read(body)?;
     let mut fields = request_body::fields(&document.source, document.root)?;
     let session = fields.required_text("session_id");

@@ -26,7 +26,7 @@ pub(super) fn render(openapi: &str) -> String {
     for (path, item) in description["paths"].as_object().into_iter().flatten() {
         for method in METHODS {
             if let Some(operation) = item.get(method) {
-                render_operation(&mut page, method, path, operation);
+                render_operation(&mut page, &description, (method, path), operation);
             }
         }
     }
@@ -35,7 +35,7 @@ pub(super) fn render(openapi: &str) -> String {
     page
 }
 
-fn render_operation(page: &mut String, method: &str, path: &str, operation: &Value) {
+fn render_operation(page: &mut String, description: &Value, (method, path): (&str, &str), operation: &Value) {
     let _ = write!(
         page,
         "<section><h2><span class=\"method {method}\">{}</span> <code>{}</code></h2><h3>{}</h3>{}",
@@ -72,6 +72,7 @@ fn render_operation(page: &mut String, method: &str, path: &str, operation: &Val
     }
     page.push_str("<table><tr><th>Answer</th><th>Meaning</th><th>Body</th></tr>");
     for (status, answer) in operation["responses"].as_object().into_iter().flatten() {
+        let answer = resolve(description, answer);
         let schema = &answer["content"]["application/json"]["schema"];
         let _ = write!(
             page,
@@ -119,6 +120,16 @@ fn render_schemas(page: &mut String, schemas: &Value) {
     }
 }
 
+/// What a reference within the description stands for.
+fn resolve<'a>(description: &'a Value, value: &'a Value) -> &'a Value {
+    let pointer = value["$ref"]
+        .as_str()
+        .and_then(|reference| reference.strip_prefix('#'));
+    pointer
+        .and_then(|pointer| description.pointer(pointer))
+        .unwrap_or(value)
+}
+
 /// What a schema calls for, in a word or a link.
 fn kind(schema: &Value) -> String {
     if let Some(name) = schema["$ref"]
@@ -163,4 +174,23 @@ fn escape(text: &str) -> String {
         .replace('<', "&lt;")
         .replace('>', "&gt;")
         .replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_shows_every_operation_and_escapes_what_it_shows() {
+        let page = render(crate::http::OPENAPI);
+        for part in [
+            "<code>/connect</code>",
+            "<code>/sessions/{session_id}</code>",
+            "&lt;secret&gt;",
+            "Body Too Large",
+        ] {
+            assert!(page.contains(part), "{part}");
+        }
+        assert!(!page.contains("<script") && !page.contains("<secret>"));
+    }
 }
