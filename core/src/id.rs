@@ -53,7 +53,11 @@ impl ShardId {
     /// The identify bucket: Discord's `rate_limit_key = shard_id % max_concurrency`
     /// (Discord, "Gateway", Max Concurrency).
     pub const fn bucket(self, max_concurrency: u32) -> u32 {
-        if max_concurrency == 0 { 0 } else { self.number % max_concurrency }
+        if max_concurrency == 0 {
+            0
+        } else {
+            self.number % max_concurrency
+        }
     }
 }
 
@@ -199,7 +203,10 @@ mod tests {
     #[test]
     fn a_shard_number_must_be_below_its_total() {
         assert_eq!(ShardId::new(0, 0), Err(ShardIdError::NoShards));
-        assert_eq!(ShardId::new(4, 4), Err(ShardIdError::OutOfRange { number: 4, total: 4 }));
+        assert_eq!(
+            ShardId::new(4, 4),
+            Err(ShardIdError::OutOfRange { number: 4, total: 4 })
+        );
         assert_eq!(ShardId::new(3, 4).unwrap().to_string(), "3/4");
         assert_eq!("3/4".parse(), ShardId::new(3, 4));
     }

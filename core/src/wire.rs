@@ -55,7 +55,9 @@ pub struct ResumePoint {
 
 impl std::fmt::Debug for ResumePoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ResumePoint").field("sequence", &self.sequence).finish_non_exhaustive()
+        f.debug_struct("ResumePoint")
+            .field("sequence", &self.sequence)
+            .finish_non_exhaustive()
     }
 }
 
