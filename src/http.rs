@@ -13,6 +13,7 @@ mod cors;
 mod docs;
 mod error;
 mod field;
+mod fleet;
 mod health;
 mod identify;
 mod json;

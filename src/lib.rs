@@ -4,8 +4,14 @@
 //! `store` and `supervisor` and asks `shardman-core` what is right. Nothing
 //! below knows what is above it.
 
+pub mod alerts;
+pub mod cli;
+pub mod client;
 pub mod clock;
+pub mod config;
+pub mod discord;
 pub mod http;
 pub mod manager;
 pub mod store;
 pub mod supervisor;
+pub mod telemetry;

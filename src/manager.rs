@@ -12,6 +12,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+mod alert;
 mod effects;
 mod fleet;
 mod handle;
@@ -20,7 +21,7 @@ mod request;
 mod settings;
 mod view;
 
-pub use fleet::{Alert, AlertKind};
+pub use alert::{Alert, AlertKind};
 pub use handle::{
     BeatError, BeatReport, Caller, ConnectError, ConnectRequest, Connection, DisconnectError, IdentifyError,
     IdentifyOutcome, IdentifyPlan, ManagerHandle,

@@ -8,198 +8,23 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
-
 use crate::id::{Epoch, SessionId, ShardId, WorkerId};
 use crate::plan::Plan;
 use crate::tick::Tick;
-use crate::wire::{ResumePoint, ShardState};
 
+mod parts;
 mod restore;
 #[cfg(test)]
 mod tests;
 
+pub use parts::{
+    BeatError, BeatReport, Beaten, Claim, ClaimError, EndCause, Figures, Holder, Lease, LeaseEffect,
+    LeaseRecord, LeaseWrite,
+};
+
 /// How long after its deadline a lease is declared lost. Beats that lie in a
 /// socket buffer when the deadline passes get this long to be read.
 pub const LAPSE_GRACE: Duration = Duration::from_millis(250);
-
-/// The process on whose behalf a lease is held.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Holder {
-    /// A process that registered by itself. It cannot be killed, only told.
-    External,
-    /// A process that the supervisor started. Its shards are handed on only
-    /// when its process group is gone.
-    Child(WorkerId),
-}
-
-impl Holder {
-    pub fn child(&self) -> Option<&WorkerId> {
-        match self {
-            Self::External => None,
-            Self::Child(worker) => Some(worker),
-        }
-    }
-}
-
-/// One shard handed to one holder.
-#[derive(Debug)]
-pub struct Lease {
-    pub session: SessionId,
-    pub epoch: Epoch,
-    pub holder: Holder,
-    /// The caller's name for its request, so that it may be repeated.
-    pub key: Option<String>,
-    pub granted_at: Tick,
-    pub last_beat: Tick,
-    /// Without a beat until here, the lease is lost.
-    pub deadline: Tick,
-    /// Where its entry among the timers is.
-    timer: Tick,
-    pub figures: Figures,
-}
-
-/// What the holder last said of its shard.
-#[derive(Debug, Default)]
-pub struct Figures {
-    pub guild_count: Option<i64>,
-    /// Seconds.
-    pub latency: Option<f64>,
-    pub extra: Option<Box<RawValue>>,
-    pub state: Option<ShardState>,
-    /// Seconds since the last gateway event, when the last beat was sent.
-    pub last_event_age: Option<f64>,
-    /// Seconds that the holder's own loop lagged behind.
-    pub loop_lag: Option<f64>,
-    /// The gateway close code that ended the last connection.
-    pub close_code: Option<u16>,
-}
-
-/// The figures of one beat. `None` keeps what the last beat said.
-#[derive(Debug, Default)]
-pub struct BeatReport {
-    pub guild_count: Option<i64>,
-    pub latency: Option<f64>,
-    pub extra: Option<Box<RawValue>>,
-    pub state: Option<ShardState>,
-    pub epoch: Option<Epoch>,
-    pub gateway: Option<ResumePoint>,
-    pub last_event_age: Option<f64>,
-    pub loop_lag: Option<f64>,
-    pub close_code: Option<u16>,
-}
-
-impl Figures {
-    fn merge(&mut self, report: BeatReport) {
-        fn keep<T>(slot: &mut Option<T>, new: Option<T>) {
-            if new.is_some() {
-                *slot = new;
-            }
-        }
-        keep(&mut self.guild_count, report.guild_count);
-        keep(&mut self.latency, report.latency);
-        keep(&mut self.extra, report.extra);
-        keep(&mut self.last_event_age, report.last_event_age);
-        keep(&mut self.loop_lag, report.loop_lag);
-        keep(&mut self.close_code, report.close_code);
-        keep(&mut self.state, report.state);
-    }
-}
-
-/// A request for the lowest free shard.
-#[derive(Clone, Debug)]
-pub struct Claim {
-    pub holder: Holder,
-    /// The name of the lease, if one is granted.
-    pub session: SessionId,
-    pub key: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ClaimError {
-    #[error("every planned shard is held")]
-    NoShardFree,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BeatError {
-    /// Unknown or lapsed session, a stale epoch, or another child's session.
-    #[error("no lease has this session")]
-    UnknownSession,
-    /// The lease's shard is no longer planned; the lease is over.
-    #[error("the shard is out of the plan")]
-    OutOfPlan,
-}
-
-/// What an accepted beat changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Beaten {
-    pub shard: ShardId,
-    /// The state before and after, where it changed.
-    pub change: Option<(Option<ShardState>, ShardState)>,
-    /// Whether the holder speaks the extended contract.
-    pub carries_state: bool,
-}
-
-/// A lease as the store keeps it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LeaseRecord {
-    pub shard: ShardId,
-    pub session: SessionId,
-    pub epoch: Epoch,
-    pub holder: Holder,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key: Option<String>,
-    /// Wall clock, milliseconds since 1970: when the holder's identify slot is.
-    #[serde(default)]
-    pub identify_at_ms: u64,
-}
-
-/// What must be on disk before anyone is answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LeaseWrite {
-    Granted {
-        shard: ShardId,
-        session: SessionId,
-        epoch: Epoch,
-        holder: Holder,
-        key: Option<String>,
-        wait_ms: u64,
-    },
-    Ended {
-        shard: ShardId,
-        epoch: Epoch,
-    },
-}
-
-/// Why a lease ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EndCause {
-    /// The holder gave it back.
-    Released,
-    /// No beat in time.
-    Lapsed,
-    /// Its process is gone.
-    WorkerGone,
-    /// Its shard left the plan.
-    OutOfPlan,
-    /// The grant never became durable, so nobody was told of it.
-    Undone,
-}
-
-/// Something to act on or tell about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LeaseEffect {
-    Ended {
-        shard: ShardId,
-        epoch: Epoch,
-        holder: Holder,
-        cause: EndCause,
-        silent_ms: u64,
-    },
-}
 
 /// All leases of one plan.
 #[derive(Debug)]

@@ -1,24 +1,59 @@
 //! The routes with a manager behind them. Each test starts with every shard of
 //! a plan of four free.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderMap, Method, header};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::reference;
 use super::{HttpState, router};
-use crate::manager::ManagerHandle;
+use crate::manager::{Count, Manager, ManagerHandle, Secrets, Settings, WorkerProgram};
+use crate::store::MemoryStore;
 
 const SECRET: &str = "s3cret";
 const UNKNOWN_SESSION: &str = "00000000-0000-4000-8000-000000000000";
 
 /// A manager of four shards whose secret is [`SECRET`].
 pub(super) fn manager() -> ManagerHandle {
-    ManagerHandle {}
+    let settings = Settings {
+        max_seconds: Duration::from_secs(60),
+        count: Count::Fixed(4),
+        asks_discord: false,
+        program: WorkerProgram::Command(String::new()),
+        max_workers: Some(0),
+        shards_per_worker: None,
+        worker_env: Vec::new(),
+        grace: Duration::ZERO,
+        logs: std::env::temp_dir().join("shardman-test-logs"),
+        forget_resume_points: false,
+    };
+    let secrets = Secrets {
+        shared: SECRET.to_owned(),
+        operator: None,
+    };
+    let (sender, receiver) = std::sync::mpsc::channel();
+    // A runtime of its own: the tests' runtimes end with them.
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let (alerts, _) = tokio::sync::mpsc::channel(1);
+            let started = Manager::start(MemoryStore::default(), settings, &secrets, alerts).await;
+            let (manager, handle) = started.unwrap();
+            sender.send(handle).unwrap();
+            manager.run(CancellationToken::new()).await;
+        });
+    });
+    receiver.recv().unwrap()
 }
 
 fn api(public_status: bool) -> Router {
@@ -70,7 +105,6 @@ async fn beat(api: &Router, body: Value) -> Answer {
 }
 
 #[tokio::test]
-#[ignore = "needs a manager"]
 async fn a_connect_answers_in_the_callers_version() {
     let api = api(false);
     let current = get(&api, "/connect", Some(SECRET)).await;
@@ -86,7 +120,6 @@ async fn a_connect_answers_in_the_callers_version() {
 }
 
 #[tokio::test]
-#[ignore = "needs a manager"]
 async fn the_header_counts_before_the_token() {
     let api = api(false);
     assert_eq!(
@@ -98,7 +131,6 @@ async fn the_header_counts_before_the_token() {
 }
 
 #[tokio::test]
-#[ignore = "needs a manager"]
 async fn a_wrong_secret_is_refused_in_the_same_words_everywhere() {
     let api = api(false);
     let session = format!("/sessions/{UNKNOWN_SESSION}");
@@ -136,7 +168,6 @@ async fn a_wrong_secret_is_refused_in_the_same_words_everywhere() {
 }
 
 #[tokio::test]
-#[ignore = "needs a manager"]
 async fn a_body_is_not_read_before_the_secret_holds() {
     let (_sender, body) = http_body_util::channel::Channel::<bytes::Bytes, std::io::Error>::new(1);
     assert_eq!(
@@ -148,7 +179,6 @@ async fn a_body_is_not_read_before_the_secret_holds() {
 }
 
 #[tokio::test]
-#[ignore = "needs a manager"]
 async fn a_plain_beat_gets_no_content_and_one_with_a_state_a_directive() {
     let api = api(false);
     let session = get(&api, "/connect", Some(SECRET)).await.json()["session_id"].clone();
@@ -173,7 +203,6 @@ async fn a_plain_beat_gets_no_content_and_one_with_a_state_a_directive() {
 }
 
 #[tokio::test]
-#[ignore = "needs a manager"]
 async fn an_unknown_session_is_not_found() {
     let api = api(false);
     let not_found = |answer: &Answer| {
@@ -199,7 +228,6 @@ async fn an_unknown_session_is_not_found() {
 }
 
 #[tokio::test]
-#[ignore = "needs a manager"]
 async fn a_lease_is_given_back_by_either_verb() {
     let api = api(false);
     for by_delete in [false, true] {
@@ -223,7 +251,6 @@ async fn a_lease_is_given_back_by_either_verb() {
 }
 
 #[tokio::test]
-#[ignore = "needs a manager"]
 async fn a_full_plan_is_refused_in_each_versions_words() {
     let api = api(false);
     for _ in 0..4 {
@@ -242,7 +269,6 @@ async fn a_full_plan_is_refused_in_each_versions_words() {
 }
 
 #[tokio::test]
-#[ignore = "needs a manager"]
 async fn the_status_lists_shards_by_number_and_shows_extra_as_it_was_sent() {
     let api = api(false);
     for _ in 0..3 {
@@ -272,13 +298,11 @@ async fn the_status_lists_shards_by_number_and_shows_extra_as_it_was_sent() {
 }
 
 #[tokio::test]
-#[ignore = "needs a manager"]
 async fn a_public_status_needs_no_secret() {
     assert_eq!(get(&api(true), "/status", None).await.status, 200);
 }
 
 #[tokio::test]
-#[ignore = "needs a manager"]
 async fn a_ready_manager_is_ready() {
     let ready = get(&api(false), "/ready", None).await;
     assert_eq!(
@@ -289,7 +313,6 @@ async fn a_ready_manager_is_ready() {
 }
 
 #[tokio::test]
-#[ignore = "needs a manager"]
 async fn what_the_published_server_refused_is_refused_in_the_same_words_with_a_secret_too() {
     let api = api(false);
     let cases = reference::load().same;

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, delete, get, post};
 
 use super::error::{self, Refusal};
-use super::{HttpState, beat, connect, cors, docs, health, identify, session, status};
+use super::{HttpState, beat, connect, cors, docs, fleet, health, identify, session, status};
 
 /// One path, its methods as the `Allow` header names them, and who answers.
 struct Route {
@@ -27,6 +27,7 @@ fn routes() -> Vec<Route> {
         route("/disconnect", "GET", get(session::disconnect)),
         route("/sessions/{session_id}", "DELETE", delete(session::delete)),
         route("/status", "GET", get(status::status)),
+        route("/fleet", "GET", get(fleet::fleet)),
         route("/identify", "POST", post(identify::identify)),
         route("/health", "GET", get(health::health)),
         route("/ready", "GET", get(health::ready)),

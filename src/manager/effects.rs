@@ -8,7 +8,8 @@ use shardman_core::reconcile::StopCause;
 use tokio::sync::mpsc;
 use tracing::{debug, info};
 
-use super::fleet::{Alert, Effect};
+use super::alert::Alert;
+use super::fleet::Effect;
 use super::handle::Shared;
 use super::settings::{Settings, WorkerProgram};
 use crate::supervisor::{Launch, Supervisor};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use shardman_core::identify::{IDENTIFY_GAP, IdentifyLine, Permit};
 use shardman_core::lease::{
-    BeatError, BeatReport, Claim, EndCause, Holder, LeaseEffect, LeaseRecord, LeaseTable, LeaseWrite,
+    BeatError, BeatReport, EndCause, Holder, LeaseEffect, LeaseRecord, LeaseTable, LeaseWrite,
 };
 use shardman_core::reconcile::StopCause;
 use shardman_core::resume::ResumeBook;
@@ -16,14 +16,14 @@ use shardman_core::{Plan, SessionId, ShardId, Tick, WorkerId};
 use tokio::sync::oneshot;
 use tracing::{debug, info, warn};
 
-use super::handle::{
-    Caller, ConnectError, ConnectRequest, Connection, DisconnectError, IdentifyError, IdentifyPlan,
-};
-use super::request::{Answer, RETRY_SECONDS, Request};
-use super::settings::{Settings, heartbeat_every};
+use super::alert::{Alert, AlertKind};
+use super::handle::{Caller, DisconnectError, IdentifyError};
+use super::request::{Answer, Request};
+use super::settings::Settings;
 use crate::clock::Clock;
 use crate::store::{DiscordFacts, Saved, Write};
 
+mod connect;
 mod discord;
 mod workers;
 
@@ -49,26 +49,6 @@ pub(super) enum Effect {
         cause: StopCause,
     },
     Alert(Alert),
-}
-
-/// What somebody may want to be woken for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Alert {
-    pub kind: AlertKind,
-    pub shard: Option<ShardId>,
-    pub text: String,
-    /// Wall clock, milliseconds since 1970.
-    pub last_beat_ms: u64,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AlertKind {
-    /// A shard was leased.
-    Connect,
-    /// A shard was lost.
-    Disconnect,
-    /// A worker needs an operator.
-    Worker,
 }
 
 #[derive(Debug)]
@@ -323,130 +303,6 @@ impl Fleet {
         }
     }
 
-    fn connect(
-        &mut self,
-        request: &ConnectRequest,
-        now: Tick,
-    ) -> Result<(SessionId, Connection), ConnectError> {
-        let unavailable = |reason: String| ConnectError::Unavailable {
-            reason,
-            retry_seconds: RETRY_SECONDS,
-        };
-        if self.stopping {
-            return Err(unavailable("the manager is shutting down".to_owned()));
-        }
-        if let Some(reason) = self.waits_for_discord() {
-            return Err(unavailable(reason));
-        }
-        let holder = holder(&request.caller);
-        if let Some(key) = &request.idempotency_key
-            && let Some((shard, lease)) = self.table.repeated(&holder, key)
-        {
-            let wait = self
-                .line
-                .reserved(shard)
-                .map_or(Duration::ZERO, |at| at.since(now));
-            return Ok((lease.session, self.connection(shard, wait)));
-        }
-        let shard = self.table.lowest_free().ok_or(ConnectError::NoShardFree)?;
-        let wait = match request.identify {
-            IdentifyPlan::Ask => Duration::ZERO,
-            IdentifyPlan::Sleep if self.starts_left() == 0 => {
-                return Err(unavailable(self.starts_used_up()));
-            }
-            IdentifyPlan::Sleep => {
-                self.spend_start(now);
-                self.line.reserve(shard, now).since(now)
-            }
-        };
-        let session = random_session();
-        let claim = Claim {
-            holder: holder.clone(),
-            session,
-            key: request.idempotency_key.clone(),
-        };
-        let (shard, epoch) = self
-            .table
-            .claim(claim, wait, now)
-            .map_err(|_| ConnectError::NoShardFree)?;
-        match holder.child() {
-            Some(worker) => {
-                info!(shard.id = %shard, worker.id = %worker, "shard {shard} goes to worker {worker} (epoch {epoch})")
-            }
-            None => info!(shard.id = %shard, "shard {shard} goes to an external worker (epoch {epoch})"),
-        }
-        self.effects.push(Effect::Alert(Alert {
-            kind: AlertKind::Connect,
-            shard: Some(shard),
-            text: "a worker took the shard".to_owned(),
-            last_beat_ms: self.clock.wall_ms(),
-        }));
-        Ok((session, self.connection(shard, wait)))
-    }
-
-    fn connection(&self, shard: ShardId, wait: Duration) -> Connection {
-        let lease = self.table.lease(shard).expect("a connection is made of a lease");
-        let max_seconds = self.settings.max_seconds;
-        Connection {
-            shard,
-            session: lease.session,
-            epoch: lease.epoch,
-            sleep_seconds: wait.as_secs_f64(),
-            heartbeat_seconds: heartbeat_every(max_seconds).as_secs_f64(),
-            max_seconds: max_seconds.as_secs_f64(),
-            gateway_url: self.discord.as_ref().map(|facts| facts.gateway_url.clone()),
-            resume: self.resume.get(shard, self.clock.wall_ms()).cloned(),
-        }
-    }
-
-    fn ask_permit(
-        &mut self,
-        caller: &Caller,
-        session: SessionId,
-        now: Tick,
-    ) -> Result<ShardId, IdentifyError> {
-        let (shard, _) = self
-            .table
-            .by_session(&holder(caller), session)
-            .ok_or(IdentifyError::UnknownSession)?;
-        if !self.table.plan().contains(shard) {
-            return Err(IdentifyError::OutOfPlan);
-        }
-        // Who asks again without having said what became of the last permit
-        // may have used it this moment.
-        self.line.used(shard, now);
-        self.line.join(shard, now);
-        Ok(shard)
-    }
-
-    fn grant_permits(&mut self, now: Tick) {
-        let gone: Vec<_> = self
-            .waiters
-            .iter()
-            .filter(|(_, reply)| reply.is_closed())
-            .map(|(shard, _)| *shard)
-            .collect();
-        for shard in gone {
-            self.waiters.remove(&shard);
-            self.line.leave(shard);
-        }
-        if self.starts_left() == 0 {
-            return;
-        }
-        for permit in self.line.poll(now) {
-            let taken = self
-                .waiters
-                .remove(&permit.shard)
-                .is_some_and(|reply| reply.send(Ok(permit)).is_ok());
-            if taken {
-                debug!(shard.id = %permit.shard, "shard {} may identify (permit {})", permit.shard, permit.number);
-            } else {
-                self.line.take_back(permit);
-                self.changed = true;
-            }
-        }
-    }
-
     /// Turns what the lease table did into writes, alerts and log lines.
     fn follow_leases(&mut self, now: Tick) {
         let wall = self.clock.wall_ms();
@@ -534,10 +390,6 @@ fn holder(caller: &Caller) -> Holder {
         Caller::External | Caller::Operator => Holder::External,
         Caller::Child(worker) => Holder::Child(worker.clone()),
     }
-}
-
-fn random_session() -> SessionId {
-    SessionId::from_random(u128::from(random()) << 64 | u128::from(random()))
 }
 
 /// 64 random bits from the operating system.

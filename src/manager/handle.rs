@@ -223,7 +223,7 @@ impl ManagerHandle {
         view::fleet(&self.shared.fleet(), &self.shared.clock)
     }
 
-    /// Whether the whole fleet serves, and what is missing if not.
+    /// Whether leases can be granted and kept, or why not.
     pub fn readiness(&self) -> Result<(), String> {
         view::readiness(&self.shared.fleet())
     }

@@ -74,6 +74,6 @@ impl Settings {
 
 /// How often a holder is asked to beat: often enough that six beats may be
 /// lost, and seldom enough that a large fleet costs nothing.
-pub fn heartbeat_every(max_seconds: Duration) -> Duration {
+pub(super) fn heartbeat_every(max_seconds: Duration) -> Duration {
     (max_seconds / 6).clamp(Duration::from_millis(250), Duration::from_secs(10))
 }

@@ -45,21 +45,12 @@ fn ready(fleet: &Fleet) -> usize {
         .count()
 }
 
+/// Whether leases can be granted and kept. Not whether all are held: workers
+/// on other hosts must reach a manager that is ready to have them.
 pub(super) fn readiness(fleet: &Fleet) -> Result<(), String> {
-    if fleet.stopping {
-        return Err("the manager is shutting down".to_owned());
-    }
-    let (planned, ready) = (fleet.table.plan().len(), ready(fleet));
-    if planned > 0 && ready == planned {
-        return Ok(());
-    }
-    let trouble = trouble(fleet);
-    let why = if trouble.is_empty() {
-        String::new()
-    } else {
-        format!(": {}", trouble.join("; "))
-    };
-    Err(format!("{ready} of {planned} shards are ready{why}"))
+    let stopping = fleet.stopping.then(|| "the manager is shutting down".to_owned());
+    let reason = stopping.or_else(|| fleet.waits_for_discord()).or_else(|| fleet.store_trouble.clone());
+    reason.map_or(Ok(()), Err)
 }
 
 fn trouble(fleet: &Fleet) -> Vec<String> {

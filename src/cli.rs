@@ -1,0 +1,91 @@
+//! The commands. Those that ask a running manager only call its HTTP API.
+
+use std::process::ExitCode;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Command, ConfigError};
+
+mod check;
+mod progress;
+mod status;
+mod up;
+
+/// Exit code for a configuration that cannot be used (`EX_CONFIG`, sysexits.h).
+pub const EXIT_CONFIG: u8 = 78;
+
+/// Exit code for anything else that went wrong.
+pub const EXIT_FAILURE: u8 = 1;
+
+/// Exit code after a second signal (128 + SIGINT).
+const EXIT_SIGNALLED: u8 = 130;
+
+/// Runs a command to its end.
+pub async fn run(command: Command) -> ExitCode {
+    let done = match command {
+        Command::Up(args) => up::up(*args).await,
+        Command::Check(args) => check::check(*args).await,
+        Command::Status(args) => status::status(args).await,
+        Command::Sim(args) => sim(*args).await,
+        Command::Worker(args) => worker(*args).await,
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => fail(&error),
+    }
+}
+
+async fn sim(args: shardman_sim::cli::SimArgs) -> anyhow::Result<ExitCode> {
+    let stop = signals()?;
+    shardman_sim::cli::run(args, async move { stop.cancelled().await }).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn worker(args: shardman_worker::WorkerArgs) -> anyhow::Result<ExitCode> {
+    Ok(shardman_worker::run(args, signals()?).await.into())
+}
+
+/// Says what went wrong, in one line.
+#[expect(clippy::print_stderr, reason = "this is where a command's failure is said")]
+pub fn fail(error: &anyhow::Error) -> ExitCode {
+    eprintln!("shardman: {error:#}");
+    let config = error.downcast_ref::<ConfigError>().is_some();
+    ExitCode::from(if config { EXIT_CONFIG } else { EXIT_FAILURE })
+}
+
+/// Cancelled at the first SIGINT or SIGTERM; the second ends the process.
+fn signals() -> std::io::Result<CancellationToken> {
+    let mut signals = Signals::new()?;
+    let token = CancellationToken::new();
+    let cancelled = token.clone();
+    tokio::spawn(async move {
+        signals.next().await;
+        cancelled.cancel();
+        signals.next().await;
+        std::process::exit(EXIT_SIGNALLED.into());
+    });
+    Ok(token)
+}
+
+/// SIGINT and SIGTERM, as they come.
+struct Signals {
+    interrupt: tokio::signal::unix::Signal,
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! Says how far the fleet is, one line a step, while it starts and whenever it
+//! stops being whole.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use crate::manager::Summary;
+
+/// The least time between two lines about progress.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Follows the fleet until the manager is gone.
+pub(super) async fn show(mut fleet: watch::Receiver<Summary>) {
+    let mut last = Summary::default();
+    let mut began = Instant::now();
+    loop {
+        let now = fleet.borrow_and_update().clone();
+        say(&last, &now, &mut began);
+        last = now;
+        if fleet.changed().await.is_err() {
+            return;
+        }
+        // Changes come in bursts; the newest is worth a line.
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+fn say(last: &Summary, now: &Summary, began: &mut Instant) {
+    for trouble in now
+        .trouble
+        .iter()
+        .filter(|trouble| !last.trouble.contains(trouble))
+    {
+        warn!("{trouble}");
+    }
+    if now.planned == 0 || now.stopping || now.ready == last.ready && now.leased == last.leased {
+        return;
+    }
+    let whole = now.ready == now.planned;
+    if last.planned > 0 && last.ready == last.planned && !whole {
+        *began = Instant::now();
+    }
+    if whole {
+        info!(
+            "all {} shards are ready after {:.1} s",
+            now.planned,
+            began.elapsed().as_secs_f64()
+        );
+    } else {
+        let (planned, ready, leased, waiting) = (now.planned, now.ready, now.leased, now.waiting);
+        info!(
+            "{ready} of {planned} shards ready, {leased} leased, {waiting} waiting for their turn to identify"
+        );
+    }
+}

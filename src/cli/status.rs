@@ -1,0 +1,160 @@
+//! `shardman status`: the fleet as a table, or as JSON for scripts.
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use shardman_core::wire::{Detail, FleetView, ShardView, WorkerView};
+
+use crate::client::Client;
+use crate::config::{ConfigError, SecretSettings, StatusArgs, kept_secret};
+
+/// Exit code when the manager runs and the fleet is not whole.
+const EXIT_NOT_READY: u8 = 3;
+
+#[expect(clippy::print_stdout, reason = "the table is what the command is for")]
+pub(super) async fn status(args: StatusArgs) -> anyhow::Result<ExitCode> {
+    let secret = secret(&args)?;
+    let url = format!("{}/fleet", args.url.trim_end_matches('/'));
+    let answer = Client::new()?.get(&url, &secret).await.with_context(|| {
+        format!(
+            "no manager answers at {}; start one with `shardman up`, or give --url",
+            args.url
+        )
+    })?;
+    if !answer.status.is_success() {
+        let detail = serde_json::from_slice::<Detail>(&answer.body).map(|body| body.detail);
+        bail!(
+            "the manager refused: {}",
+            detail.unwrap_or_else(|_| answer.status.to_string())
+        );
+    }
+    let fleet: FleetView =
+        serde_json::from_slice(&answer.body).context("the manager's answer makes no sense")?;
+    if args.json {
+        println!("{}", String::from_utf8_lossy(&answer.body));
+    } else {
+        print!("{}", render(&fleet));
+    }
+    let whole = fleet.planned > 0 && fleet.ready == fleet.planned;
+    Ok(if whole {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(EXIT_NOT_READY)
+    })
+}
+
+fn secret(args: &StatusArgs) -> Result<String, ConfigError> {
+    let secrets = SecretSettings::from_env()?;
+    if let Some(secret) = secrets.operator.or(secrets.secret) {
+        return Ok(secret);
+    }
+    for folder in [args.data_dir.clone(), args.data_dir.join("sim")] {
+        if let Some(secret) = kept_secret(&folder.join("secret"))? {
+            return Ok(secret);
+        }
+    }
+    Err(ConfigError(
+        "SECRET is not set: set it to the manager's, or run this where the manager's DATA_DIR is".to_owned(),
+    ))
+}
+
+fn render(fleet: &FleetView) -> String {
+    let mut text = format!(
+        "{} of {} shards ready, {} leased, max_concurrency {}",
+        fleet.ready, fleet.planned, fleet.leased, fleet.max_concurrency
+    );
+    if let (Some(left), Some(total)) = (fleet.starts_remaining, fleet.starts_total) {
+        text.push_str(&format!(", {left} of {total} session starts left"));
+    }
+    text.push('\n');
+    for trouble in &fleet.trouble {
+        text.push_str(&format!("! {trouble}\n"));
+    }
+    text.push('\n');
+    let mut shards = vec![row([
+        "SHARD", "STATE", "WORKER", "BEAT", "GUILDS", "LATENCY", "EPOCH",
+    ])];
+    shards.extend(fleet.shards.iter().map(shard_row));
+    text.push_str(&table(&shards));
+    if !fleet.workers.is_empty() {
+        text.push('\n');
+        let mut workers = vec![row([
+            "WORKER",
+            "STATE",
+            "PID",
+            "SHARDS",
+            "UP",
+            "EXITS",
+            "LAST EXIT",
+        ])];
+        workers.extend(fleet.workers.iter().map(worker_row));
+        text.push_str(&table(&workers));
+    }
+    text
+}
+
+type Row = [String; 7];
+
+fn row(cells: [&str; 7]) -> Row {
+    cells.map(str::to_owned)
+}
+
+fn shard_row(shard: &ShardView) -> Row {
+    let holder = match (&shard.worker, shard.epoch) {
+        (Some(worker), _) => worker.clone(),
+        (None, Some(_)) => "external".to_owned(),
+        (None, None) => "-".to_owned(),
+    };
+    [
+        shard.shard.to_string(),
+        shard.state.clone(),
+        holder,
+        shard.beat_age.map_or_else(dash, |age| format!("{age:.0} s ago")),
+        shard.guild_count.map_or_else(dash, |count| count.to_string()),
+        shard
+            .latency
+            .map_or_else(dash, |seconds| format!("{:.0} ms", seconds * 1000.0)),
+        shard.epoch.map_or_else(dash, |epoch| epoch.to_string()),
+    ]
+}
+
+fn worker_row(worker: &WorkerView) -> Row {
+    let state = match worker.restart_in {
+        Some(seconds) => format!("{} ({seconds:.0} s)", worker.state),
+        None => worker.state.clone(),
+    };
+    [
+        worker.worker.clone(),
+        state,
+        worker.pid.map_or_else(dash, |pid| pid.to_string()),
+        format!("{}/{}", worker.holding, worker.shards),
+        worker
+            .uptime
+            .map_or_else(dash, |seconds| format!("{seconds:.0} s")),
+        worker.exits.to_string(),
+        worker.last_exit.clone().unwrap_or_else(dash),
+    ]
+}
+
+fn dash() -> String {
+    "-".to_owned()
+}
+
+/// Columns as wide as their widest cell.
+fn table(rows: &[Row]) -> String {
+    let width = |column: usize| {
+        rows.iter()
+            .map(|row| row[column].chars().count())
+            .max()
+            .unwrap_or(0)
+    };
+    let widths: Vec<_> = (0..7).map(width).collect();
+    let line = |row: &Row| {
+        let cells = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:<width$}"));
+        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
+    };
+    rows.iter().map(line).collect()
+}

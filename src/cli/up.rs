@@ -1,0 +1,218 @@
+//! `shardman up`: wires the manager, its HTTP API, its children and Discord.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use shardman_sim::SimConfig;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::{EXIT_CONFIG, Signals, progress};
+use crate::config::{ConfigError, DiscordApi, SecretSettings, UpArgs, Workers};
+use crate::http::{self, HttpState};
+use crate::manager::{Count, Manager, ManagerHandle, Secrets, Settings, WorkerProgram};
+use crate::store::DiskStore;
+use crate::{alerts, discord};
+
+/// How long open requests may take to finish when the manager stops.
+const HTTP_GRACE: Duration = Duration::from_secs(2);
+
+/// The token that a simulator gets where none is set.
+const SIM_TOKEN: &str = "simulated";
+
+pub(super) async fn up(mut args: UpArgs) -> anyhow::Result<ExitCode> {
+    let secrets = SecretSettings::from_env()?;
+    let mut signals = Signals::new()?;
+    let sim = CancellationToken::new();
+    if let Some(shards) = args.sim {
+        args.discord_api_url = start_sim(shards, args.sim_max_concurrency, sim.clone()).await?;
+        if args.data_dir == std::path::Path::new("data") {
+            args.data_dir = "data/sim".into();
+        }
+    }
+    let token = bot_token(&args, &secrets)?;
+    let cors = http::parse_origins(&args.cors_origins.join(","))
+        .map_err(|error| ConfigError(format!("CORS_ORIGINS: {error}")))?;
+    let listener = TcpListener::bind(args.listen)
+        .await
+        .map_err(|error| listen_error(args.listen, &error))?;
+    let address = listener.local_addr()?;
+    let store = DiskStore::open(&args.data_dir).map_err(|error| ConfigError(error.to_string()))?;
+    let (secret, made) = secrets.worker_secret(&args.data_dir)?;
+    if let Some(path) = made {
+        info!("no SECRET is set: workers present the one in {}", path.display());
+    }
+
+    let settings = settings(&args, address, token.as_deref())?;
+    let keys = Secrets {
+        shared: secret,
+        operator: secrets.operator.clone(),
+    };
+    let (alert_sender, alert_queue) = mpsc::channel(alerts::QUEUE);
+    tokio::spawn(alerts::run(
+        secrets.webhook_url.clone(),
+        args.webhook_content.clone(),
+        alert_queue,
+    ));
+    let (manager, handle) = Manager::start(store, settings, &keys, alert_sender).await?;
+
+    let shutdown = CancellationToken::new();
+    let router = http::router(
+        HttpState {
+            manager: handle.clone(),
+            public_status: args.public_status,
+        },
+        &cors,
+    );
+    let server = tokio::spawn(http::serve(listener, router, shutdown.clone(), HTTP_GRACE));
+    let owner_stop = CancellationToken::new();
+    let mut owner = tokio::spawn(manager.run(owner_stop.clone()));
+    info!("shardman listens on http://{address}");
+    tokio::spawn(progress::show(handle.summary()));
+
+    let refused = watch_discord(&args.discord_api_url, token, &handle);
+    tokio::pin!(refused);
+    let code = tokio::select! {
+        () = signals.next() => {
+            info!("stopping: the workers get {} s; a second signal kills them", args.stop_seconds.as_secs_f64());
+            ExitCode::SUCCESS
+        }
+        error = &mut refused => {
+            error!("{error}");
+            ExitCode::from(EXIT_CONFIG)
+        }
+        ended = &mut owner => {
+            ended.context("the manager ended by itself")?;
+            anyhow::bail!("the manager ended by itself");
+        }
+    };
+    stop_fleet(&handle, &mut signals).await;
+    shutdown.cancel();
+    drop(server.await);
+    owner_stop.cancel();
+    drop(owner.await);
+    sim.cancel();
+    Ok(code)
+}
+
+/// Returns once no child is left.
+async fn stop_fleet(handle: &ManagerHandle, signals: &mut Signals) {
+    let mut summary = handle.summary();
+    handle.stop_fleet().await;
+    let gone = summary.wait_for(|fleet| fleet.stopping && fleet.running == 0);
+    tokio::pin!(gone);
+    let mut forced = false;
+    loop {
+        tokio::select! {
+            _ = &mut gone => break,
+            () = signals.next() => {
+                forced = true;
+                handle.stop_fleet().await;
+            }
+        }
+    }
+    info!("stopped: {}", if forced { "forced" } else { "clean" });
+}
+
+async fn watch_discord(api: &DiscordApi, token: Option<String>, handle: &ManagerHandle) -> discord::AskError {
+    match token {
+        Some(token) => discord::watch(api.clone(), token, handle.clone()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The token to ask Discord with; none where nothing has to be asked.
+fn bot_token(args: &UpArgs, secrets: &SecretSettings) -> Result<Option<String>, ConfigError> {
+    let token = secrets.bot_token.clone();
+    if token.is_some() || !args.discord_api_url.is_local() {
+        let own_workers = args.worker_command.is_some() || args.workers == Workers::AtMost(0);
+        if token.is_none() && !(args.max_shards.is_some() && own_workers) {
+            return Err(ConfigError(
+                "BOT_TOKEN is not set: set it, or set MAX_SHARDS and bring your own workers, or try `shardman up --sim 8`"
+                    .to_owned(),
+            ));
+        }
+        return Ok(token);
+    }
+    warn!(
+        "no BOT_TOKEN is set: the Discord at {} is taken for a simulated one",
+        args.discord_api_url
+    );
+    Ok(Some(SIM_TOKEN.to_owned()))
+}
+
+fn settings(args: &UpArgs, address: SocketAddr, token: Option<&str>) -> anyhow::Result<Settings> {
+    let program = match &args.worker_command {
+        Some(command) => WorkerProgram::Command(command.clone()),
+        None => WorkerProgram::Bundled(std::env::current_exe().context("cannot find our own executable")?),
+    };
+    let mut worker_env = vec![("SHARDMAN_URL", format!("http://{}", reachable(address)))];
+    worker_env.extend(token.map(|token| ("BOT_TOKEN", token.to_owned())));
+    if !args.discord_api_url.is_discord() {
+        worker_env.push(("DISCORD_API_URL", args.discord_api_url.to_string()));
+    }
+    Ok(Settings {
+        max_seconds: args.max_seconds,
+        count: args.max_shards.map_or(Count::Discord, Count::Fixed),
+        asks_discord: token.is_some(),
+        program,
+        max_workers: match args.workers {
+            Workers::Auto => None,
+            Workers::AtMost(most) => Some(most),
+        },
+        shards_per_worker: args.shards_per_worker,
+        worker_env,
+        grace: args.stop_seconds,
+        logs: args.data_dir.join("logs"),
+        forget_resume_points: args.sim.is_some(),
+    })
+}
+
+/// Where a child of this host reaches a listener that may listen everywhere.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+fn listen_error(address: SocketAddr, error: &std::io::Error) -> ConfigError {
+    let remedy = match error.kind() {
+        std::io::ErrorKind::AddrInUse => "stop the other program, or choose another port",
+        std::io::ErrorKind::PermissionDenied => "choose a port above 1023",
+        _ => "choose an address of this machine",
+    };
+    ConfigError(format!("LISTEN is '{address}': {error}; {remedy}"))
+}
+
+/// A Discord in this process.
+async fn start_sim(shards: u32, max_concurrency: u32, stop: CancellationToken) -> anyhow::Result<DiscordApi> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .await
+        .context("no port for the simulator")?;
+    let address = listener.local_addr()?;
+    let config = SimConfig {
+        shards,
+        max_concurrency,
+        guilds: shards * 10,
+        events_per_second: 20.0,
+        ..SimConfig::default()
+    };
+    tokio::spawn(async move {
+        if let Err(error) = shardman_sim::serve(listener, config, async move { stop.cancelled().await }).await
+        {
+            error!("the simulator ended: {error}");
+        }
+    });
+    info!("a simulated Discord runs at http://{address}, report at http://{address}/sim/report");
+    Ok(DiscordApi {
+        host: address.to_string(),
+        plain: true,
+    })
+}

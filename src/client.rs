@@ -1,0 +1,125 @@
+//! A small HTTP client for what the manager's own programs call: another
+//! manager's API, and webhooks.
+//!
+//! hyper's pooled client is in the tree anyway, and with compiled-in roots it
+//! works where a host has no certificate store.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::{Method, Request, StatusCode};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client as Pool;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+
+/// No answer that we read is larger: the view of 65,536 shards is not.
+const ANSWER_LIMIT: usize = 64 << 20;
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    #[error("{0}")]
+    Unreachable(String),
+    #[error("the address is not a URL")]
+    BadUrl,
+    #[error("the secret cannot be sent in a header")]
+    BadSecret,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    /// Seconds, where the answer says when to try again.
+    pub retry_after: Option<f64>,
+    pub body: Bytes,
+}
+
+#[derive(Clone, Debug)]
+pub struct Client {
+    pool: Pool<HttpsConnector<HttpConnector>, Full<Bytes>>,
+}
+
+impl Client {
+    /// # Errors
+    ///
+    /// If the TLS library refuses its own defaults.
+    pub fn new() -> Result<Self, CallError> {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_connect_timeout(Some(TIMEOUT));
+        let connector = HttpsConnectorBuilder::new()
+            .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())
+            .map_err(|error| CallError::Unreachable(error.to_string()))?
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(tcp);
+        Ok(Self {
+            pool: Pool::builder(TokioExecutor::new()).build(connector),
+        })
+    }
+
+    pub async fn get(&self, url: &str, secret: &str) -> Result<Answer, CallError> {
+        let mut secret = HeaderValue::from_str(secret).map_err(|_| CallError::BadSecret)?;
+        secret.set_sensitive(true);
+        let request = Request::builder()
+            .method(Method::GET)
+            .uri(url)
+            .header(AUTHORIZATION, secret);
+        self.call(request.body(Full::default()).map_err(|_| CallError::BadUrl)?)
+            .await
+    }
+
+    pub async fn post_json(&self, url: &str, json: Vec<u8>) -> Result<Answer, CallError> {
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(url)
+            .header(CONTENT_TYPE, "application/json");
+        self.call(request.body(Full::from(json)).map_err(|_| CallError::BadUrl)?)
+            .await
+    }
+
+    async fn call(&self, request: Request<Full<Bytes>>) -> Result<Answer, CallError> {
+        let call = async {
+            let answer = self
+                .pool
+                .request(request)
+                .await
+                .map_err(|error| unreachable(&error))?;
+            let (head, body) = answer.into_parts();
+            let retry_after = head
+                .headers
+                .get(RETRY_AFTER)
+                .and_then(|value| value.to_str().ok()?.parse().ok());
+            let body = Limited::new(body, ANSWER_LIMIT).collect().await;
+            let body = body
+                .map_err(|error| CallError::Unreachable(error.to_string()))?
+                .to_bytes();
+            Ok(Answer {
+                status: head.status,
+                retry_after,
+                body,
+            })
+        };
+        let timed = tokio::time::timeout(TIMEOUT, call).await;
+        timed.unwrap_or_else(|_| {
+            Err(CallError::Unreachable(format!(
+                "no answer in {} s",
+                TIMEOUT.as_secs()
+            )))
+        })
+    }
+}
+
+/// The innermost cause says most: "connection refused".
+fn unreachable(error: &dyn std::error::Error) -> CallError {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    CallError::Unreachable(innermost.to_string())
+}

@@ -1,0 +1,202 @@
+//! Every flag and every variable, declared once.
+//!
+//! Nothing else reads the environment. Values are parsed into their final
+//! types before a port is bound; a bad one is one line that names the
+//! variable, the value and the remedy.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use shardman_core::plan::MAX_SHARDS;
+use shardman_sim::cli::SimArgs;
+use shardman_worker::WorkerArgs;
+
+mod parse;
+mod secrets;
+
+pub use parse::{DiscordApi, Workers};
+pub use secrets::{SECRET_VARIABLES, SecretSettings, kept_secret};
+
+/// A shard manager and process supervisor for Discord bots.
+#[derive(Debug, Parser)]
+#[command(name = "shardman", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the manager: lease shards, start workers, keep them alive
+    Up(Box<UpArgs>),
+    /// Run the bundled gateway worker, as `up` does by itself
+    Worker(Box<WorkerArgs>),
+    /// Run a simulated Discord, to rehearse a bot without a token
+    Sim(Box<SimArgs>),
+    /// Show the fleet of a running manager
+    Status(StatusArgs),
+    /// Check the configuration and the token, and start nothing
+    Check(Box<UpArgs>),
+}
+
+/// Settings of the manager.
+#[derive(Args, Clone, Debug)]
+pub struct UpArgs {
+    /// Address and port of the manager's HTTP API.
+    #[arg(long, env = "LISTEN", default_value = "127.0.0.1:7878", value_name = "ADDR", value_parser = parse::address)]
+    pub listen: SocketAddr,
+
+    /// Seconds without a beat after which a shard is handed to somebody else.
+    #[arg(long, env = "MAX_SECONDS", default_value = "60", value_name = "SECONDS", value_parser = parse::max_seconds)]
+    pub max_seconds: Duration,
+
+    /// How many shards to run; unset to run as many as Discord recommends.
+    #[arg(long, env = "MAX_SHARDS", value_name = "N", value_parser = parse::count::<1, MAX_SHARDS>)]
+    pub max_shards: Option<u32>,
+
+    /// The most workers to start: a number, `0` for none, or `auto` for as many as the shards need.
+    #[arg(long, env = "WORKERS", default_value = "auto", value_name = "N", value_parser = parse::workers)]
+    pub workers: Workers,
+
+    /// The most shards for one worker; unset to spread them over the cores (your own command: one).
+    #[arg(long, env = "SHARDS_PER_WORKER", value_name = "N", value_parser = parse::count::<1, 256>)]
+    pub shards_per_worker: Option<u32>,
+
+    /// Your own worker, such as `node bot.js`; unset for the bundled gateway worker.
+    #[arg(long, env = "WORKER_COMMAND", alias = "worker", value_name = "COMMAND")]
+    pub worker_command: Option<String>,
+
+    /// Seconds that a worker may take to stop before it is killed.
+    #[arg(long, env = "STOP_SECONDS", default_value = "10", value_name = "SECONDS", value_parser = parse::stop_seconds)]
+    pub stop_seconds: Duration,
+
+    /// Folder for leases, workers' logs and a generated secret.
+    #[arg(long, env = "DATA_DIR", default_value = "data", value_name = "FOLDER")]
+    pub data_dir: PathBuf,
+
+    /// Where Discord's REST API is: Discord itself, a proxy, or the simulator.
+    #[arg(long, env = "DISCORD_API_URL", default_value = "https://discord.com", value_name = "URL", value_parser = parse::discord_api)]
+    pub discord_api_url: DiscordApi,
+
+    /// Origins of web pages that may call the API, separated by commas.
+    #[arg(long, env = "CORS_ORIGINS", value_name = "ORIGINS", value_delimiter = ',')]
+    pub cors_origins: Vec<String>,
+
+    /// Let everybody read `GET /status`, without a secret.
+    #[arg(long, env = "PUBLIC_STATUS", value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1, require_equals = true, value_parser = parse::boolean)]
+    pub public_status: bool,
+
+    /// Text that goes with every webhook alert, such as a mention.
+    #[arg(long, env = "WEBHOOK_CONTENT", value_name = "TEXT")]
+    pub webhook_content: Option<String>,
+
+    /// Run a simulated Discord of so many shards in this process, and a fleet on it.
+    #[arg(long, value_name = "SHARDS", value_parser = parse::count::<1, 1024>)]
+    pub sim: Option<u32>,
+
+    /// With `--sim`: how many shards may identify at once.
+    #[arg(long, value_name = "M", default_value = "2", requires = "sim", value_parser = parse::count::<1, 1024>)]
+    pub sim_max_concurrency: u32,
+}
+
+/// Which manager to ask.
+#[derive(Args, Clone, Debug)]
+pub struct StatusArgs {
+    /// Where the manager's HTTP API is.
+    #[arg(
+        long,
+        env = "SHARDMAN_URL",
+        default_value = "http://127.0.0.1:7878",
+        value_name = "URL"
+    )]
+    pub url: String,
+
+    /// The manager's data folder, for the secret it made if none was set.
+    #[arg(long, env = "DATA_DIR", default_value = "data", value_name = "FOLDER")]
+    pub data_dir: PathBuf,
+
+    /// Print JSON for scripts.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// A configuration that cannot be used: one line.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(pub String);
+
+/// What the command line asks for instead of a run.
+#[derive(Debug)]
+pub enum Stop {
+    /// `--help`, `--version`, or a command line that is not understood.
+    Usage(clap::Error),
+    Config(ConfigError),
+}
+
+/// Reads `.env` of the working directory into the environment, where it does
+/// not override what is set.
+pub fn load_dotenv() -> Result<(), ConfigError> {
+    match dotenvy::dotenv() {
+        Ok(_) => Ok(()),
+        Err(error) if error.not_found() => Ok(()),
+        Err(error) => Err(ConfigError(format!(
+            ".env cannot be read: {error}; write NAME=value, one a line"
+        ))),
+    }
+}
+
+/// The command line with the environment under it.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Stop> {
+    let mut command = without_empty_variables(Cli::command());
+    command
+        .try_get_matches_from_mut(args)
+        .and_then(|matches| Cli::from_arg_matches(&matches))
+        .map_err(|error| explain(error, &command))
+}
+
+/// `NAME=` in a file means that the variable is not set.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let unset = |arg: clap::Arg| {
+        let empty = arg
+            .get_env()
+            .and_then(std::env::var_os)
+            .is_some_and(|value| value.is_empty());
+        if empty { arg.env(None::<&'static str>) } else { arg }
+    };
+    command.mut_subcommands(move |subcommand| subcommand.mut_args(unset))
+}
+
+/// A bad value becomes one line; everything else is clap's own.
+fn explain(error: clap::Error, command: &clap::Command) -> Stop {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        Some(_) | None => None,
+    };
+    if error.kind() != ErrorKind::ValueValidation && error.kind() != ErrorKind::InvalidValue {
+        return Stop::Usage(error);
+    }
+    let (Some(arg), Some(value)) = (text(ContextKind::InvalidArg), text(ContextKind::InvalidValue)) else {
+        return Stop::Usage(error);
+    };
+    let flag = arg
+        .split([' ', '=', '['])
+        .next()
+        .unwrap_or(&arg)
+        .trim_start_matches('-');
+    let variable = command
+        .get_subcommands()
+        .flat_map(clap::Command::get_arguments)
+        .find(|argument| argument.get_long() == Some(flag))
+        .and_then(|argument| argument.get_env()?.to_str());
+    let from_flag = std::env::args().any(|given| given.starts_with(&format!("--{flag}")));
+    let name = match variable {
+        Some(variable) if !from_flag => variable.to_owned(),
+        Some(_) | None => format!("--{flag}"),
+    };
+    let remedy = std::error::Error::source(&error).map_or_else(String::new, |source| format!(": {source}"));
+    Stop::Config(ConfigError(format!("{name} is '{value}'{remedy}")))
+}

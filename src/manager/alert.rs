@@ -1,0 +1,23 @@
+//! What somebody may want to be woken for.
+
+use shardman_core::ShardId;
+
+/// What somebody may want to be woken for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alert {
+    pub kind: AlertKind,
+    pub shard: Option<ShardId>,
+    pub text: String,
+    /// Wall clock, milliseconds since 1970.
+    pub last_beat_ms: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AlertKind {
+    /// A shard was leased.
+    Connect,
+    /// A shard was lost.
+    Disconnect,
+    /// A worker needs an operator.
+    Worker,
+}
