@@ -1,0 +1,6 @@
+//! The worker between a manager and a gateway that tests script.
+
+mod lease;
+mod stop;
+mod storm;
+mod support;
