@@ -57,5 +57,5 @@ async fn a_peer_that_invalidates_every_session_is_left_alone() {
 /// attempts can cost some connections, but never more than its polls allow.
 #[tokio::test]
 async fn a_peer_that_drops_the_connection_is_left_alone() {
-    check(Script::DropAfterUpgrade, 120).await;
+    check(Script::DropAfterUpgrade, 168).await;
 }

@@ -74,7 +74,7 @@ async fn serve(stream: TcpStream, script: Script, resume_url: String, log: Unbou
                 let _ = log.send(Seen::Closed(frame.map(|frame| frame.code.into())));
                 return;
             }
-            _ => {}
+            Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
         }
     }
     let _ = log.send(Seen::Closed(None));
