@@ -93,15 +93,15 @@ impl Holder {
             let (end, uptime) = Connection::open(self).run().await;
             let wait = after(attempts, uptime, fastrand::f64());
             attempts = wait.attempts;
-            let delay = self.judge(end)?.max(wait.delay);
+            let delay = self.judge(&end)?.max(wait.delay);
             self.pause(tokio::time::sleep(delay)).await?;
         }
     }
 
     /// What the end of a connection means; the least wait before the next one.
-    fn judge(&mut self, end: End) -> Result<Duration, LeaseEnd> {
+    fn judge(&mut self, end: &End) -> Result<Duration, LeaseEnd> {
         let shard = self.lease.shard;
-        match end {
+        match *end {
             End::Lease(end) => return Err(end),
             End::Closed(code @ Some(4010 | 4011)) => {
                 self.beats.report_disconnected(code);

@@ -1,8 +1,10 @@
 //! Closes a connection such that its session can be resumed.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::StreamExt;
+use futures_util::Stream;
 use twilight_gateway::{CloseFrame, Message, ShardState};
 
 use super::Connection;
@@ -28,16 +30,31 @@ impl Connection<'_> {
             return;
         }
         // The time-out only ever cuts a wait for the echo short.
-        let _ = tokio::time::timeout(ECHO_TIMEOUT, self.await_echo()).await;
+        let mut polls = 0;
+        let echo = std::future::poll_fn(|cx| self.poll_echo(cx, &mut polls));
+        let _ = tokio::time::timeout(ECHO_TIMEOUT, echo).await;
     }
 
     /// Polls until the close is through. What else arrives is dropped: it was
     /// not counted as taken, so a resume brings it again.
-    async fn await_echo(&mut self) {
-        while let Some(Ok(Message::Text(_))) = self.shard.next().await {
+    ///
+    /// A peer that ends the TCP connection without an echo makes the client
+    /// connect again, unseen. The first poll sends the close frame; one that
+    /// was woken and still brings nothing may be that, so it is the last.
+    fn poll_echo(&mut self, cx: &mut Context<'_>, polls: &mut u32) -> Poll<()> {
+        loop {
+            match Pin::new(&mut self.shard).poll_next(cx) {
+                Poll::Ready(Some(Ok(Message::Text(_)))) => {}
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending if *polls > 0 => return Poll::Ready(()),
+                Poll::Pending => {
+                    *polls += 1;
+                    return Poll::Pending;
+                }
+            }
             // A client that is not closing any more has begun a new connection.
             if !matches!(self.shard.state(), ShardState::Disconnected { .. }) {
-                return;
+                return Poll::Ready(());
             }
         }
     }
