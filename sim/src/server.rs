@@ -143,7 +143,7 @@ pub fn start(
     config: SimConfig,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<(Sim, impl Future<Output = io::Result<()>> + Send + 'static)> {
-    let shared = Arc::new(Shared::new(listener.local_addr()?, config));
+    let shared = Arc::new(Shared::new(listener.local_addr()?, &config));
     let sim = Sim {
         shared: Arc::clone(&shared),
     };
@@ -217,7 +217,7 @@ pub(crate) struct State {
 }
 
 impl Shared {
-    fn new(addr: SocketAddr, config: SimConfig) -> Self {
+    fn new(addr: SocketAddr, config: &SimConfig) -> Self {
         let state = State {
             rules: Rules::new(config.limits()),
             standing: Standing::default(),
