@@ -138,6 +138,7 @@ pub async fn serve(
 
 /// Like [`serve`], with a handle. Nothing happens unless the future is awaited
 /// or spawned.
+#[expect(clippy::needless_pass_by_value, reason = "taken as `serve` takes it")]
 pub fn start(
     listener: TcpListener,
     config: SimConfig,
