@@ -2,6 +2,8 @@
 //! 204, in one run: requests a second at 64 connections, with 10 leases and
 //! with 10,000. Only the ratios mean anything.
 
+#![expect(clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -39,6 +39,9 @@ struct Bucket {
     waiting: BTreeSet<ShardId>,
     /// Slots promised to sleepers.
     reserved: BTreeMap<ShardId, Tick>,
+    /// Slots that came up of late. A sleeper reports no use: it may identify
+    /// some time after its slot.
+    slept: BTreeMap<ShardId, Tick>,
 }
 
 /// All identify buckets of one bot.
@@ -134,13 +137,16 @@ impl IdentifyLine {
         self.bucket(shard).waiting.remove(&shard);
     }
 
-    /// The lease is over: gives back its place, and counts an open permit as
-    /// used now, because nobody can tell whether it was.
+    /// The lease is over: gives back its place, and counts an open permit and a
+    /// slot that came up of late as used now, because nobody can tell when they
+    /// were.
     pub fn forget(&mut self, shard: ShardId, now: Tick) {
         let bucket = self.bucket(shard);
+        bucket.settle(now);
         bucket.waiting.remove(&shard);
-        if bucket.reserved.get(&shard).is_some_and(|at| *at > now) {
-            bucket.reserved.remove(&shard);
+        bucket.reserved.remove(&shard);
+        if bucket.slept.remove(&shard).is_some() {
+            bucket.closed_until = bucket.closed_until.max(now + IDENTIFY_GAP);
         }
         self.used(shard, now);
     }
@@ -234,8 +240,10 @@ impl Bucket {
                 break;
             }
             self.reserved.remove(&shard);
+            self.slept.insert(shard, at);
             self.closed_until = self.closed_until.max(at + IDENTIFY_GAP);
         }
+        self.slept.retain(|_, at| *at + USE_WITHIN > now);
         if self
             .open
             .is_some_and(|permit| permit.granted_at + USE_WITHIN <= now)

@@ -101,6 +101,7 @@ impl LeaseTable {
             key: claim.key,
             granted_at: now,
             last_beat: now,
+            heard: false,
             deadline: now + wait + self.ttl,
             timer: now + wait + self.ttl,
             figures: Figures::default(),
@@ -133,6 +134,7 @@ impl LeaseTable {
             .filter(|after| before != Some(*after))
             .map(|after| (before, after));
         lease.last_beat = now;
+        lease.heard = true;
         lease.deadline = lease.deadline.max(now + self.ttl);
         lease.figures.merge(report);
         Ok(Beaten {

@@ -3,6 +3,8 @@
 //! The envelope is written by hand: some clients find `t`, `s` and `op` by
 //! scanning for their first occurrence, so these stand before `d`.
 
+#[cfg(test)]
+mod tests;
 mod time;
 
 use serde_json::{Value, json};

@@ -188,36 +188,6 @@ impl Rules {
         id
     }
 
-    /// Counts one message from the client against 120 per 60 s.
-    pub fn command(&mut self, conn: ConnId, now: Tick) -> Result<(), Refusal> {
-        let Some(state) = self.conns.get_mut(&conn) else {
-            return Ok(());
-        };
-        while state
-            .commands
-            .front()
-            .is_some_and(|sent| now.ms_since(*sent) >= COMMAND_WINDOW_MS)
-        {
-            state.commands.pop_front();
-        }
-        if state.commands.len() >= COMMANDS_PER_WINDOW {
-            return Err(self.refuse(
-                conn,
-                CloseCode::RateLimited,
-                "more than 120 messages in 60 s",
-                now,
-            ));
-        }
-        state.commands.push_back(now);
-        Ok(())
-    }
-
-    pub fn heartbeat(&mut self, conn: ConnId, now: Tick) {
-        if let Some(state) = self.conns.get_mut(&conn) {
-            state.last_heartbeat = now;
-        }
-    }
-
     /// Takes an IDENTIFY. `Ok` means a new session whose READY and guilds are
     /// pending.
     pub fn identify(&mut self, conn: ConnId, identify: &Identify<'_>, now: Tick) -> Result<ShardId, Refusal> {

@@ -138,12 +138,13 @@ pub async fn serve(
 
 /// Like [`serve`], with a handle. Nothing happens unless the future is awaited
 /// or spawned.
+#[expect(clippy::needless_pass_by_value, reason = "taken as `serve` takes it")]
 pub fn start(
     listener: TcpListener,
     config: SimConfig,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<(Sim, impl Future<Output = io::Result<()>> + Send + 'static)> {
-    let shared = Arc::new(Shared::new(listener.local_addr()?, config));
+    let shared = Arc::new(Shared::new(listener.local_addr()?, &config));
     let sim = Sim {
         shared: Arc::clone(&shared),
     };
@@ -217,7 +218,7 @@ pub(crate) struct State {
 }
 
 impl Shared {
-    fn new(addr: SocketAddr, config: SimConfig) -> Self {
+    fn new(addr: SocketAddr, config: &SimConfig) -> Self {
         let state = State {
             rules: Rules::new(config.limits()),
             standing: Standing::default(),

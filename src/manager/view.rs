@@ -34,10 +34,11 @@ pub(super) fn summary(fleet: &Fleet) -> Summary {
     }
 }
 
-/// Planned shards that serve. A holder that reports no state serves as far as
-/// anyone can tell.
+/// Planned shards that serve. A holder that beats and reports no state serves
+/// as far as anyone can tell.
 fn ready(fleet: &Fleet) -> usize {
-    let serves = |lease: &Lease| lease.figures.state.is_none_or(|state| state == ShardState::Ready);
+    let serves =
+        |lease: &Lease| lease.heard && lease.figures.state.is_none_or(|state| state == ShardState::Ready);
     fleet
         .table
         .leases()
@@ -49,7 +50,9 @@ fn ready(fleet: &Fleet) -> usize {
 /// on other hosts must reach a manager that is ready to have them.
 pub(super) fn readiness(fleet: &Fleet) -> Result<(), String> {
     let stopping = fleet.stopping.then(|| "the manager is shutting down".to_owned());
-    let reason = stopping.or_else(|| fleet.waits_for_discord()).or_else(|| fleet.store_trouble.clone());
+    let reason = stopping
+        .or_else(|| fleet.waits_for_discord())
+        .or_else(|| fleet.store_trouble.clone());
     reason.map_or(Ok(()), Err)
 }
 

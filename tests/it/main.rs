@@ -1,5 +1,8 @@
 //! The program as its users meet it: real processes, real sockets.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(unreachable_pub, reason = "nothing outside can reach a test binary")]
+
 mod support;
 
 mod bots;

@@ -3,13 +3,8 @@
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use shardman_sim::Report;
 
 use crate::support::{Shardman, Sim, eventually, let_pass, seconds, signal};
-
-fn lost(report: &Report) -> u64 {
-    report.events_total.lost + report.unheard
-}
 
 #[test]
 fn a_killed_worker_is_replaced_and_resumes_without_losing_an_event() {
@@ -22,6 +17,7 @@ fn a_killed_worker_is_replaced_and_resumes_without_losing_an_event() {
     ];
     let mut shardman = Shardman::up(&settings);
     shardman.wait_ready(seconds(40.0));
+    let unheard = sim.report().unheard;
     let mut times = Vec::new();
     for round in 1..=5 {
         // Resume points travel with the beats, one a second here.
@@ -55,7 +51,8 @@ fn a_killed_worker_is_replaced_and_resumes_without_losing_an_event() {
     let_pass(seconds(0.5));
     let report = sim.report();
     sim.assert_clean();
-    assert_eq!(lost(&report), 0, "{:?}", report.events_total);
+    assert_eq!(report.events_total.lost, 0, "{:?}", report.events_total);
+    assert_eq!(report.unheard, unheard, "no shard was ever without a session");
     assert!(report.events_total.delivered > 500);
     assert_eq!(report.events_total.pending, 0);
     eprintln!("kill -9 to resumed: {times:?}");

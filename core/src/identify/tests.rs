@@ -81,6 +81,16 @@ fn a_slot_given_back_before_it_came_up_is_free_for_the_line() {
 }
 
 #[test]
+fn a_sleeper_that_ends_soon_after_its_slot_may_have_identified_the_moment_before() {
+    let mut line = IdentifyLine::new(1, at(0.0));
+    line.reserve(shard(0), at(0.0));
+    line.forget(shard(0), at(4.0));
+    assert_eq!(line.reserve(shard(0), at(4.0)), at(9.1));
+    line.forget(shard(0), at(60.0));
+    assert_eq!(line.reserve(shard(0), at(60.0)), at(60.0), "long ago");
+}
+
+#[test]
 fn a_holder_that_vanished_with_an_open_permit_may_have_used_it() {
     let mut line = IdentifyLine::new(1, at(0.0));
     line.join(shard(0), at(0.0));

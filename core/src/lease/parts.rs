@@ -37,6 +37,8 @@ pub struct Lease {
     pub key: Option<String>,
     pub granted_at: Tick,
     pub last_beat: Tick,
+    /// Whether it beat at all under this manager.
+    pub heard: bool,
     /// Without a beat until here, the lease is lost.
     pub deadline: Tick,
     /// Where its entry among the timers is.

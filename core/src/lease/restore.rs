@@ -40,6 +40,7 @@ impl LeaseTable {
                 key: record.key,
                 granted_at: now,
                 last_beat: now,
+                heard: false,
                 deadline,
                 timer: deadline,
                 figures: Figures::default(),

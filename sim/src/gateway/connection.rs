@@ -23,6 +23,8 @@ use crate::server::{Order, Shared};
 const BATCH: usize = 64;
 /// How long a client has to answer a close frame.
 const CLOSING: Duration = Duration::from_secs(2);
+/// How long a batch may take to write.
+const STUCK: Duration = Duration::from_secs(60);
 
 /// Why a connection ends.
 #[derive(Debug)]
@@ -146,17 +148,24 @@ impl Connection {
             return Ok(false);
         };
         let ready = batch.iter().any(|dispatch| dispatch.event == Event::Ready);
-        for frame in frames {
-            let message = self.codec.encode(frame);
-            self.sink().feed(message).await.map_err(|_| End::Gone(None))?;
-        }
-        self.sink().flush().await.map_err(|_| End::Gone(None))?;
+        // A client that reads nothing at all cannot hold on for ever.
+        timeout(STUCK, self.write(frames))
+            .await
+            .map_err(|_| End::Drop)??;
         let now = self.shared.now();
         self.shared.lock().rules.delivered(self.id, last.sequence, now);
         if ready && closes {
             self.end_after(Phase::Ready)?;
         }
         Ok(batch.len() == BATCH || closes)
+    }
+
+    async fn write(&mut self, frames: Vec<String>) -> Result<(), End> {
+        for frame in frames {
+            let message = self.codec.encode(frame);
+            self.sink().feed(message).await.map_err(|_| End::Gone(None))?;
+        }
+        self.sink().flush().await.map_err(|_| End::Gone(None))
     }
 
     /// The next batch and its JSON. A connection that has to end after READY

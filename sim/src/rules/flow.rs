@@ -6,7 +6,10 @@ use std::ops::Bound;
 use shardman_core::id::ShardId;
 use shardman_core::tick::Tick;
 
-use super::{ConnId, Dispatch, Event, GUILD_MESSAGES, Guilds, Rules, SessionKey};
+use super::{
+    COMMAND_WINDOW_MS, COMMANDS_PER_WINDOW, CloseCode, ConnId, Dispatch, Event, GUILD_MESSAGES, Guilds,
+    Refusal, Rules, SessionKey,
+};
 
 /// A connection is dead when it has sent no heartbeat for so many intervals.
 const SILENT_INTERVALS: u64 = 2;
@@ -89,6 +92,36 @@ impl Rules {
             self.end_session(key, now);
         }
         !keys.is_empty()
+    }
+
+    /// Counts one message from the client against 120 per 60 s.
+    pub fn command(&mut self, conn: ConnId, now: Tick) -> Result<(), Refusal> {
+        let Some(state) = self.conns.get_mut(&conn) else {
+            return Ok(());
+        };
+        while state
+            .commands
+            .front()
+            .is_some_and(|sent| now.ms_since(*sent) >= COMMAND_WINDOW_MS)
+        {
+            state.commands.pop_front();
+        }
+        if state.commands.len() >= COMMANDS_PER_WINDOW {
+            return Err(self.refuse(
+                conn,
+                CloseCode::RateLimited,
+                "more than 120 messages in 60 s",
+                now,
+            ));
+        }
+        state.commands.push_back(now);
+        Ok(())
+    }
+
+    pub fn heartbeat(&mut self, conn: ConnId, now: Tick) {
+        if let Some(state) = self.conns.get_mut(&conn) {
+            state.last_heartbeat = now;
+        }
     }
 
     /// Appends one event to the connection's own session.

@@ -87,15 +87,21 @@ async fn an_answer_arrives_although_a_large_body_was_not_read() {
 
 #[tokio::test]
 async fn an_open_request_is_finished_within_the_grace_and_cut_off_after_it() {
+    let (entered, mut arrivals) = tokio::sync::mpsc::unbounded_channel();
+    let stopping = CancellationToken::new();
+    let (in_never, in_soon, finish) = (entered.clone(), entered, stopping.clone());
+    let never = move || async move {
+        in_never.send(()).unwrap();
+        std::future::pending::<&'static str>().await
+    };
+    let soon = move || async move {
+        in_soon.send(()).unwrap();
+        finish.cancelled().await;
+        "done"
+    };
     let router = Router::new()
-        .route("/never", get(std::future::pending::<&'static str>))
-        .route(
-            "/soon",
-            get(|| async {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                "done"
-            }),
-        );
+        .route("/never", get(never))
+        .route("/soon", get(soon));
     let (address, stop, server) = start(router, Duration::from_millis(300)).await;
     let soon = tokio::spawn(send(address, b"GET /soon HTTP/1.1\r\nhost: a\r\n\r\n"));
     let mut never = TcpStream::connect(address).await.unwrap();
@@ -103,8 +109,11 @@ async fn an_open_request_is_finished_within_the_grace_and_cut_off_after_it() {
         .write_all(b"GET /never HTTP/1.1\r\nhost: a\r\n\r\n")
         .await
         .unwrap();
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    for _ in 0..2 {
+        arrivals.recv().await.unwrap();
+    }
     stop.cancel();
+    stopping.cancel();
     server.await.unwrap();
     assert!(soon.await.unwrap().ends_with("done"));
 }

@@ -56,10 +56,6 @@ impl Connection {
         self.read()
     }
 
-    pub fn send_raw(&mut self, bytes: &[u8]) -> std::io::Result<()> {
-        self.0.get_mut().write_all(bytes)
-    }
-
     pub fn read(&mut self) -> std::io::Result<Response> {
         let broken = || std::io::Error::other("no HTTP answer");
         let mut line = String::new();

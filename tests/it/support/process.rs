@@ -139,10 +139,6 @@ impl Running {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    pub fn try_wait(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().unwrap()
-    }
-
     #[track_caller]
     pub fn wait(&mut self, within: Duration) -> ExitStatus {
         let what = format!("the end of pid {}", self.pid());
