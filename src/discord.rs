@@ -65,6 +65,10 @@ pub async fn ask(api: &DiscordApi, token: &str) -> Result<DiscordFacts, AskError
     })
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the library's list of errors is open"
+)]
 fn refusal(api: &DiscordApi, error: &twilight_http::Error) -> AskError {
     match error.kind() {
         ErrorType::Unauthorized => AskError::TokenRefused,

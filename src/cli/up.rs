@@ -183,6 +183,7 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 }
 
 fn listen_error(address: SocketAddr, error: &std::io::Error) -> ConfigError {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the list of kinds is open")]
     let remedy = match error.kind() {
         std::io::ErrorKind::AddrInUse => "stop the other program, or choose another port",
         std::io::ErrorKind::PermissionDenied => "choose a port above 1023",

@@ -6,7 +6,6 @@ use axum::response::Response;
 use super::error::{self, Refusal};
 use super::{HttpState, secret};
 
-#[expect(clippy::unused_async, reason = "a handler is a future")]
 pub(super) async fn fleet(State(state): State<HttpState>, request: Request) -> Result<Response, Refusal> {
     match secret::from_header(&state.manager, request.headers())? {
         Some(_) => Ok(error::ok(&state.manager.fleet())),

@@ -243,7 +243,7 @@ impl Fleet {
                 Effect::Start { worker, .. } => self.start_undone(&worker, now),
                 // Stopping needs no disk.
                 stop @ (Effect::Stop { .. } | Effect::Adopt { .. } | Effect::Alert(_)) => {
-                    self.effects.push(stop)
+                    self.effects.push(stop);
                 }
             }
         }

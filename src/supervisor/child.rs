@@ -52,7 +52,7 @@ pub(super) async fn started(
                     process,
                 },
             )
-            .await
+            .await;
         }
         // It ended already; the watch below sees that.
         Err(error) => debug!(worker.id = %worker, %error, "worker {worker} cannot be identified"),
@@ -85,7 +85,7 @@ pub(super) async fn watch(
             }
         }
         Err(error) => {
-            debug!(worker.id = %worker, %error, "worker {worker} is gone before it could be watched")
+            debug!(worker.id = %worker, %error, "worker {worker} is gone before it could be watched");
         }
     }
     // The leader is not reaped yet, so its number still names this group.

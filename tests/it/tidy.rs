@@ -28,7 +28,7 @@ fn sources() -> Vec<(PathBuf, String)> {
 }
 
 #[track_caller]
-fn none(what: &str, found: Vec<PathBuf>) {
+fn none(what: &str, found: &[PathBuf]) {
     assert!(found.is_empty(), "{what}: {found:?}");
 }
 
@@ -42,14 +42,17 @@ fn files_where(rule: impl Fn(&Path, &str) -> bool) -> Vec<PathBuf> {
 
 #[test]
 fn no_file_is_longer_than_four_hundred_lines() {
-    none("split by duty", files_where(|_, text| text.lines().count() > 400));
+    none(
+        "split by duty",
+        &files_where(|_, text| text.lines().count() > 400),
+    );
 }
 
 #[test]
 fn modules_are_named_by_their_file() {
     none(
         "foo.rs beside foo/",
-        files_where(|path, _| path.ends_with("mod.rs")),
+        &files_where(|path, _| path.ends_with("mod.rs")),
     );
 }
 
@@ -60,7 +63,7 @@ fn tests_wait_for_events() {
         let may = path.starts_with("tests/it/support.rs") || path.ends_with("tidy.rs");
         is_test && !may && text.contains("sleep(")
     };
-    none("wait for what is to happen", files_where(sleeps));
+    none("wait for what is to happen", &files_where(sleeps));
 }
 
 #[test]
@@ -71,7 +74,7 @@ fn every_file_says_what_it_is_for() {
     };
     none(
         "begin with //!",
-        files_where(|path, text| !text.starts_with("//!") && !is_tests(path)),
+        &files_where(|path, text| !text.starts_with("//!") && !is_tests(path)),
     );
 }
 
@@ -90,7 +93,7 @@ fn the_environment_is_read_in_one_place() {
                 .iter()
                 .any(|place| path.starts_with(place) || path.with_extension("").starts_with(place))
     };
-    none("declare it in config.rs", files_where(reads));
+    none("declare it in config.rs", &files_where(reads));
 }
 
 #[test]

@@ -60,7 +60,7 @@ impl Fleet {
             .map_err(|_| ConnectError::NoShardFree)?;
         match holder.child() {
             Some(worker) => {
-                info!(shard.id = %shard, worker.id = %worker, "shard {shard} goes to worker {worker} (epoch {epoch})")
+                info!(shard.id = %shard, worker.id = %worker, "shard {shard} goes to worker {worker} (epoch {epoch})");
             }
             None => info!(shard.id = %shard, "shard {shard} goes to an external worker (epoch {epoch})"),
         }

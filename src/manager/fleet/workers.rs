@@ -87,23 +87,17 @@ impl Fleet {
                 }
             }
             WorkerEvent::NotStarted { worker, error } => {
-                self.ended(
-                    &worker,
-                    &format!("could not be started: {error}"),
-                    None,
-                    Vec::new(),
-                    now,
-                );
+                self.ended(&worker, &format!("could not be started: {error}"), None, &[], now);
             }
             WorkerEvent::Gone { worker, exit } => {
                 let log = self.settings.logs.join(format!("{worker}.log"));
                 let lines = supervisor::last_lines(&log, LAST_LINES);
-                self.ended(&worker, &exit.to_string(), Some(&exit), lines, now);
+                self.ended(&worker, &exit.to_string(), Some(&exit), &lines, now);
             }
         }
     }
 
-    fn ended(&mut self, worker: &WorkerId, how: &str, exit: Option<&Exit>, lines: Vec<String>, now: Tick) {
+    fn ended(&mut self, worker: &WorkerId, how: &str, exit: Option<&Exit>, lines: &[String], now: Tick) {
         let held = self.table.worker_gone(worker, now).len();
         self.writes.push(Write::WorkerGone(worker.clone()));
         let stopping = self.stopping;
@@ -139,7 +133,7 @@ impl Fleet {
             return;
         }
         warn!(worker.id = %worker, "worker {worker} ended: {how}; it held {held} shards and {next}");
-        for line in &lines {
+        for line in lines {
             warn!(worker.id = %worker, "worker {worker} said: {line}");
         }
         if run == Run::Halted || crash_looping {
