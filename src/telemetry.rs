@@ -1,8 +1,12 @@
-//! The log: standard error, one line an event.
+//! The log: standard error, one line an event. For a person at a terminal the
+//! text alone; for a file the fields as well.
 
+use std::fmt;
 use std::io::IsTerminal;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
+use tracing_subscriber::fmt::time::FormatTime;
 
 /// What is logged unless `RUST_LOG` says otherwise.
 const DEFAULT_FILTER: &str = "info";
@@ -10,11 +14,31 @@ const DEFAULT_FILTER: &str = "info";
 /// Starts logging. Called once, before anything is logged.
 pub fn start() {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
-    let terminal = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(terminal && std::env::var_os("NO_COLOR").is_none())
-        .with_target(false)
-        .init();
+        .with_target(false);
+    if std::io::stderr().is_terminal() {
+        let text_alone = debug_fn(|writer, field, value| match field.name() {
+            "message" => write!(writer, "{value:?}"),
+            _ => Ok(()),
+        });
+        let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        log.with_ansi(colours)
+            .with_timer(TimeOfDay)
+            .fmt_fields(text_alone)
+            .init();
+    } else {
+        log.with_ansi(false).init();
+    }
+}
+
+/// Hours, minutes and seconds, UTC.
+struct TimeOfDay;
+
+impl FormatTime for TimeOfDay {
+    fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
+        let moment = crate::clock::rfc3339_micros(crate::clock::wall_ms());
+        writer.write_str(moment.get(11..19).unwrap_or(&moment))
+    }
 }

@@ -22,6 +22,10 @@ pub const IDENTIFY_GAP: Duration = Duration::from_millis(5_000 + 100);
 /// because nobody can tell whether it was.
 pub const USE_WITHIN: Duration = Duration::from_secs(20);
 
+/// How long the first of a line waits for company, so that shards that come
+/// forward together are served lowest first.
+const GATHER: Duration = Duration::from_millis(30);
+
 /// The right of one shard to send one IDENTIFY now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Permit {
@@ -37,6 +41,7 @@ struct Bucket {
     /// Granted, and its use not reported yet.
     open: Option<Permit>,
     waiting: BTreeSet<ShardId>,
+    gather_until: Tick,
     /// Slots promised to sleepers.
     reserved: BTreeMap<ShardId, Tick>,
     /// Slots that came up of late. A sleeper reports no use: it may identify
@@ -129,6 +134,9 @@ impl IdentifyLine {
         let bucket = self.bucket(shard);
         bucket.settle(now);
         bucket.reserved.remove(&shard);
+        if bucket.waiting.is_empty() {
+            bucket.gather_until = now + GATHER;
+        }
         bucket.waiting.insert(shard);
     }
 
@@ -266,7 +274,7 @@ impl Bucket {
         if self.open.is_some() {
             return None;
         }
-        let mut at = self.closed_until.max(now);
+        let mut at = self.closed_until.max(self.gather_until).max(now);
         let mut slots: Vec<_> = self.reserved.values().copied().collect();
         slots.sort_unstable();
         for slot in slots {

@@ -103,6 +103,7 @@ impl LeaseTable {
             last_beat: now,
             heard: false,
             deadline: now + wait + self.ttl,
+            planned: true,
             timer: now + wait + self.ttl,
             figures: Figures::default(),
         };
@@ -123,7 +124,7 @@ impl LeaseTable {
         if report.epoch.is_some_and(|epoch| epoch != lease.epoch) || !may_speak_for(caller, &lease.holder) {
             return Err(BeatError::UnknownSession);
         }
-        if !self.plan.contains(shard) {
+        if !lease.planned {
             self.end(shard, EndCause::OutOfPlan, now);
             return Err(BeatError::OutOfPlan);
         }
@@ -186,6 +187,9 @@ impl LeaseTable {
     /// holders' next beat.
     pub fn set_plan(&mut self, plan: Plan) {
         self.plan = plan;
+        for (shard, lease) in &mut self.leases {
+            lease.planned = self.plan.contains(*shard);
+        }
         self.free = self
             .plan
             .iter()

@@ -15,15 +15,12 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(super) async fn show(mut fleet: watch::Receiver<Summary>) {
     let mut last = Summary::default();
     let mut began = Instant::now();
-    loop {
+    while fleet.changed().await.is_ok() {
+        // Changes come in bursts; the newest is worth a line.
+        tokio::time::sleep(PAUSE).await;
         let now = fleet.borrow_and_update().clone();
         say(&last, &now, &mut began);
         last = now;
-        if fleet.changed().await.is_err() {
-            return;
-        }
-        // Changes come in bursts; the newest is worth a line.
-        tokio::time::sleep(PAUSE).await;
     }
 }
 

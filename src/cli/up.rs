@@ -34,7 +34,10 @@ pub(super) async fn up(mut args: UpArgs) -> anyhow::Result<ExitCode> {
             args.data_dir = "data/sim".into();
         }
     }
-    let token = bot_token(&args, &secrets)?;
+    let token = match args.sim {
+        Some(_) => Some(SIM_TOKEN.to_owned()),
+        None => bot_token(&args, &secrets)?,
+    };
     let cors = http::parse_origins(&args.cors_origins.join(","))
         .map_err(|error| ConfigError(format!("CORS_ORIGINS: {error}")))?;
     let listener = TcpListener::bind(args.listen)

@@ -21,7 +21,7 @@ fn each_bucket_grants_one_permit_and_the_next_five_seconds_after_its_use() {
     for number in [3, 2, 1, 0] {
         line.join(shard(number), at(0.0));
     }
-    assert_eq!(granted(&mut line, at(0.0)), [0, 1]);
+    assert_eq!(granted(&mut line, at(0.03)), [0, 1]);
     line.used(shard(0), at(1.0));
     assert_eq!(
         granted(&mut line, at(5.2)),
@@ -35,14 +35,24 @@ fn each_bucket_grants_one_permit_and_the_next_five_seconds_after_its_use() {
 }
 
 #[test]
+fn shards_that_come_forward_together_are_served_lowest_first() {
+    let mut line = IdentifyLine::new(1, at(0.0));
+    line.join(shard(4), at(0.0));
+    assert_eq!(granted(&mut line, at(0.0)), [] as [u32; 0]);
+    line.join(shard(0), at(0.01));
+    assert_eq!(line.poll_timeout(at(0.01)), Some(at(0.03)));
+    assert_eq!(granted(&mut line, at(0.03)), [0]);
+}
+
+#[test]
 fn a_permit_that_nobody_reports_on_counts_as_used_when_its_time_is_over() {
     let mut line = IdentifyLine::new(1, at(0.0));
     line.join(shard(0), at(0.0));
     line.join(shard(1), at(0.0));
-    assert_eq!(granted(&mut line, at(0.0)), [0]);
-    assert_eq!(line.poll_timeout(at(0.0)), Some(at(20.0)));
-    assert_eq!(granted(&mut line, at(20.0)), [] as [u32; 0]);
-    assert_eq!(granted(&mut line, at(25.1)), [1]);
+    assert_eq!(granted(&mut line, at(0.03)), [0]);
+    assert_eq!(line.poll_timeout(at(0.03)), Some(at(20.03)));
+    assert_eq!(granted(&mut line, at(20.03)), [] as [u32; 0]);
+    assert_eq!(granted(&mut line, at(25.13)), [1]);
 }
 
 #[test]
@@ -95,7 +105,7 @@ fn a_holder_that_vanished_with_an_open_permit_may_have_used_it() {
     let mut line = IdentifyLine::new(1, at(0.0));
     line.join(shard(0), at(0.0));
     line.join(shard(1), at(0.0));
-    assert_eq!(granted(&mut line, at(0.0)), [0]);
+    assert_eq!(granted(&mut line, at(0.03)), [0]);
     line.forget(shard(0), at(2.0));
     assert_eq!(granted(&mut line, at(7.0)), [] as [u32; 0]);
     assert_eq!(granted(&mut line, at(7.1)), [1]);
@@ -107,7 +117,7 @@ fn a_new_max_concurrency_keeps_the_line_and_opens_no_bucket_early() {
     for number in 0..3 {
         line.join(shard(number), at(0.0));
     }
-    assert_eq!(granted(&mut line, at(0.0)), [0]);
+    assert_eq!(granted(&mut line, at(0.03)), [0]);
     line.set_max_concurrency(4, at(1.0));
     assert_eq!(granted(&mut line, at(6.0)), [] as [u32; 0]);
     assert_eq!(granted(&mut line, at(6.1)), [1, 2]);

@@ -41,6 +41,8 @@ pub struct Lease {
     pub heard: bool,
     /// Without a beat until here, the lease is lost.
     pub deadline: Tick,
+    /// Whether its shard is planned. Kept here, because every beat asks.
+    pub(super) planned: bool,
     /// Where its entry among the timers is.
     pub(super) timer: Tick,
     pub figures: Figures,

@@ -42,6 +42,7 @@ impl LeaseTable {
                 last_beat: now,
                 heard: false,
                 deadline,
+                planned: table.plan.contains(record.shard),
                 timer: deadline,
                 figures: Figures::default(),
             };

@@ -8,6 +8,10 @@ use crate::manager::request::DiscordNews;
 use crate::manager::settings::{Count, Settings};
 use crate::store::{Saved, Write};
 
+/// The budget of session starts is given anew after so long (Discord,
+/// "Gateway", Session Start Limit Object).
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
 /// The plan to start with, and one to fall back on while Discord cannot be
 /// asked. A fleet that runs keeps its plan; one that stopped asks anew.
 pub(super) fn first_plan(settings: &Settings, saved: &Saved) -> (Plan, Option<Plan>) {
@@ -104,9 +108,14 @@ impl Fleet {
 
     /// One IDENTIFY is sent or promised.
     pub(super) fn spend_start(&mut self, now: Tick) {
-        let left = self.starts_left();
+        let wall = self.clock.wall_ms();
         if let Some(facts) = &mut self.discord {
-            facts.starts_remaining = left.saturating_sub(1);
+            if wall >= facts.starts_reset_at_ms {
+                // A new day began since Discord was asked.
+                facts.starts_remaining = facts.starts_total;
+                facts.starts_reset_at_ms = wall + DAY_MS;
+            }
+            facts.starts_remaining = facts.starts_remaining.saturating_sub(1);
             self.unflushed_counts = true;
             self.flush_soon(now);
         }
