@@ -5,7 +5,7 @@
 //! upon. Beats alone do not pass through here.
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use shardman_core::Tick;
 use tokio::sync::{Notify, mpsc, watch};
@@ -155,7 +155,16 @@ impl<S: LeaseStore> Manager<S> {
                 );
                 shared.fleet().table.forgive(late);
             }
+            let began = shared.clock.now();
             self.turn(std::mem::take(&mut batch)).await;
+            let took = shared.clock.now().since(began);
+            if took > STALL {
+                warn!(
+                    "a turn took {:.1} s, on the disk most likely; every lease gets them added",
+                    took.as_secs_f64()
+                );
+                shared.fleet().table.forgive(took);
+            }
         }
         self.turn(Vec::new()).await;
     }
@@ -177,7 +186,6 @@ impl<S: LeaseStore> Manager<S> {
             }
             fleet.turn(requests, now)
         };
-        let began = Instant::now();
         let written = if turn.writes.is_empty() {
             Ok(())
         } else {
@@ -186,10 +194,6 @@ impl<S: LeaseStore> Manager<S> {
         match written {
             Ok(()) => self.act(turn),
             Err(error) => self.not_written(turn, &error),
-        }
-        let took = began.elapsed();
-        if took > STALL {
-            warn!("the disk took {:.1} s for a commit", took.as_secs_f64());
         }
         let summary = view::summary(&self.shared.fleet());
         self.shared.summary.send_if_modified(|old| {
@@ -218,8 +222,9 @@ impl<S: LeaseStore> Manager<S> {
         }
         let now = self.shared.clock.now();
         fleet.store_trouble = Some(reason.clone());
-        fleet.undo(turn, &reason, now);
+        let effects = fleet.undo(turn, &reason, now);
         drop(fleet);
+        effects.into_iter().for_each(|effect| self.effects.run(effect));
         self.retry_writes_at = Some(now + RETRY_WRITES);
     }
 }

@@ -58,6 +58,9 @@ pub struct WorkerRecord {
     pub shards: u32,
     /// Unknown between the decision to start it and its start.
     pub process: Option<ProcessId>,
+    /// Shards of lapsed leases, not to be handed on before it is gone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub condemned: Vec<ShardId>,
     /// Wall clock, milliseconds since 1970.
     pub started_at_ms: u64,
 }

@@ -19,7 +19,7 @@ mod unix;
 
 pub use output::last_lines;
 pub(crate) use unix::hash;
-pub use unix::{find_by_environment, is_alive, kill_by_environment};
+pub use unix::{find_by_environment, is_alive, lives_by_environment, raise_descriptor_limit};
 
 /// Stop requests that may wait for one child: one to end, one to end it now.
 const STOP_REQUESTS: usize = 4;
@@ -151,6 +151,24 @@ impl Supervisor {
         tokio::spawn(async move {
             let exit = child::watch(&worker, pid, None, stops).await;
             report(&events, WorkerEvent::Gone { worker, exit }).await;
+        });
+    }
+
+    /// Kills what an earlier child left behind, and reports when nothing is left.
+    pub fn bury(&mut self, worker: WorkerId, credential: String) {
+        let events = self.events.clone();
+        tokio::spawn(async move {
+            while unix::kill_by_environment(&credential) {
+                tokio::time::sleep(child::GROUP_POLL).await;
+            }
+            report(
+                &events,
+                WorkerEvent::Gone {
+                    worker,
+                    exit: Exit::Unknown,
+                },
+            )
+            .await;
         });
     }
 

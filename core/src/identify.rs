@@ -20,7 +20,10 @@ pub const IDENTIFY_GAP: Duration = Duration::from_millis(5_000 + 100);
 
 /// How long a permit waits to be used. Then it counts as used at that moment,
 /// because nobody can tell whether it was.
-pub const USE_WITHIN: Duration = Duration::from_secs(20);
+pub const USE_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long after its slot a sleeper may still be on its way to IDENTIFY.
+const SLEPT_OF_LATE: Duration = Duration::from_secs(20);
 
 /// How long the first of a line waits for company, so that shards that come
 /// forward together are served lowest first.
@@ -32,6 +35,14 @@ pub struct Permit {
     pub number: u64,
     pub shard: ShardId,
     pub granted_at: Tick,
+}
+
+impl Permit {
+    /// From then on the next IDENTIFY of the bucket is safe, however late this
+    /// permit was used.
+    fn over(&self) -> Tick {
+        self.granted_at + USE_WITHIN + IDENTIFY_GAP
+    }
 }
 
 #[derive(Debug, Default)]
@@ -82,17 +93,17 @@ impl IdentifyLine {
             return;
         }
         let old = std::mem::take(&mut self.buckets);
-        let spent = old.values().any(|bucket| bucket.open.is_some());
         let latest = old
             .values()
             .map(|bucket| bucket.closed_until)
             .max()
             .unwrap_or(self.closed_until);
-        self.closed_until = if spent {
-            latest.max(now + IDENTIFY_GAP)
-        } else {
-            latest
-        };
+        let open = old
+            .values()
+            .filter_map(|bucket| bucket.open)
+            .map(|permit| permit.over())
+            .max();
+        self.closed_until = latest.max(open.unwrap_or(now));
         self.max_concurrency = max_concurrency;
         for bucket in old.into_values() {
             for shard in bucket.waiting {
@@ -153,19 +164,22 @@ impl IdentifyLine {
         bucket.settle(now);
         bucket.waiting.remove(&shard);
         bucket.reserved.remove(&shard);
-        if bucket.slept.remove(&shard).is_some() {
-            bucket.closed_until = bucket.closed_until.max(now + IDENTIFY_GAP);
-        }
         self.used(shard, now);
     }
 
     /// The holder says that it sent IDENTIFY (or what can only follow one).
-    pub fn used(&mut self, shard: ShardId, now: Tick) {
+    /// False when it had neither a permit nor a slot that came up of late.
+    pub fn used(&mut self, shard: ShardId, now: Tick) -> bool {
         let bucket = self.bucket(shard);
-        if bucket.open.is_some_and(|permit| permit.shard == shard) {
+        let open = bucket.open.is_some_and(|permit| permit.shard == shard);
+        let slept = bucket.slept.remove(&shard).is_some();
+        if open {
             bucket.open = None;
+        }
+        if open || slept {
             bucket.closed_until = bucket.closed_until.max(now + IDENTIFY_GAP);
         }
+        open || slept
     }
 
     /// The grant never reached its holder: it was surely not used.
@@ -251,7 +265,7 @@ impl Bucket {
             self.slept.insert(shard, at);
             self.closed_until = self.closed_until.max(at + IDENTIFY_GAP);
         }
-        self.slept.retain(|_, at| *at + USE_WITHIN > now);
+        self.slept.retain(|_, at| *at + SLEPT_OF_LATE > now);
         if self
             .open
             .is_some_and(|permit| permit.granted_at + USE_WITHIN <= now)
@@ -289,8 +303,8 @@ impl Bucket {
     /// promised slot.
     fn next_slot(&self, now: Tick) -> Tick {
         let mut at = self.closed_until.max(now);
-        if self.open.is_some() {
-            at = at.max(now + IDENTIFY_GAP);
+        if let Some(permit) = self.open {
+            at = at.max(permit.over());
         }
         let waiting = u32::try_from(self.waiting.len()).unwrap_or(u32::MAX);
         at = at + IDENTIFY_GAP.saturating_mul(waiting);

@@ -92,7 +92,8 @@ impl LeaseTable {
             epoch,
             holder: claim.holder.clone(),
             key: claim.key.clone(),
-            wait_ms: u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+            wait_ms: whole_ms(wait),
+            ttl_ms: whole_ms(self.ttl),
         });
         let lease = Lease {
             session: claim.session,
@@ -102,6 +103,8 @@ impl LeaseTable {
             granted_at: now,
             last_beat: now,
             heard: false,
+            beats: 0,
+            ttl: self.ttl,
             deadline: now + wait + self.ttl,
             planned: true,
             timer: now + wait + self.ttl,
@@ -128,6 +131,13 @@ impl LeaseTable {
             self.end(shard, EndCause::OutOfPlan, now);
             return Err(BeatError::OutOfPlan);
         }
+        let report = match report.number {
+            Some(number) if number <= lease.beats => report.outdated(),
+            number => {
+                lease.beats = number.unwrap_or(lease.beats);
+                report
+            }
+        };
         let before = lease.figures.state;
         let carries_state = report.state.is_some();
         let change = report
@@ -136,7 +146,7 @@ impl LeaseTable {
             .map(|after| (before, after));
         lease.last_beat = now;
         lease.heard = true;
-        lease.deadline = lease.deadline.max(now + self.ttl);
+        lease.deadline = lease.deadline.max(now + lease.ttl);
         lease.figures.merge(report);
         Ok(Beaten {
             shard,
@@ -181,6 +191,14 @@ impl LeaseTable {
             self.set_free(shard);
         }
         held
+    }
+
+    /// Keeps a shard from being handed out until its former holder is gone.
+    pub fn hold_back(&mut self, shard: ShardId, worker: WorkerId) {
+        if !self.leases.contains_key(&shard) {
+            self.free.remove(&shard);
+            self.held_back.insert(shard, worker);
+        }
     }
 
     /// Takes on a new plan. Leases of shards that are not in it end at their
@@ -329,6 +347,10 @@ impl LeaseTable {
             self.free.insert(shard);
         }
     }
+}
+
+fn whole_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A child speaks for itself alone; whoever knows the shared secret may speak

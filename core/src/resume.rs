@@ -35,7 +35,14 @@ impl ResumeBook {
         }
     }
 
-    pub fn report(&mut self, shard: ShardId, point: ResumePoint, wall_ms: u64) {
+    /// `guild_count` is what the holder counted; a later report that does not
+    /// say keeps it.
+    pub fn report(&mut self, shard: ShardId, mut point: ResumePoint, guild_count: Option<i64>, wall_ms: u64) {
+        let same = self
+            .points
+            .get(&shard)
+            .filter(|saved| saved.point.session_id == point.session_id);
+        point.guild_count = guild_count.or_else(|| same.and_then(|saved| saved.point.guild_count));
         self.points.insert(
             shard,
             SavedPoint {
@@ -57,6 +64,11 @@ impl ResumeBook {
         if self.points.remove(&shard).is_some() {
             self.unsaved.insert(shard);
         }
+    }
+
+    /// What was taken could not be saved.
+    pub fn unsave(&mut self, shard: ShardId) {
+        self.unsaved.insert(shard);
     }
 
     pub fn has_unsaved(&self) -> bool {
@@ -83,10 +95,11 @@ mod tests {
             session_id: "s".into(),
             sequence,
             resume_url: "ws://r".into(),
+            guild_count: Some(7),
         };
         let mut book = ResumeBook::default();
-        book.report(shard, point(1), 1_000);
-        book.report(shard, point(2), 2_000);
+        book.report(shard, point(1), Some(7), 1_000);
+        book.report(shard, point(2), None, 2_000);
         assert_eq!(book.get(shard, 2_000 + MAX_AGE_MS), Some(&point(2)));
         assert_eq!(book.get(shard, 2_001 + MAX_AGE_MS), None);
         assert_eq!(book.take_unsaved().len(), 1);

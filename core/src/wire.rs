@@ -51,6 +51,10 @@ pub struct ResumePoint {
     pub sequence: u64,
     /// READY's `resume_gateway_url`.
     pub resume_url: String,
+    /// In the answer to `/connect`: how many guilds the last holder counted,
+    /// because a resumed session does not list them again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guild_count: Option<i64>,
 }
 
 impl std::fmt::Debug for ResumePoint {
@@ -91,6 +95,10 @@ pub struct Beat {
     /// `disconnected` beat that follows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub close_code: Option<u16>,
+    /// Counts the beats of one lease, so that one that was under way too long
+    /// is not taken for news.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<u64>,
 }
 
 /// Where a shard is on its way to being ready, as its holder reports it. It is

@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use shardman_sim::SimConfig;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -16,7 +17,7 @@ use crate::config::{ConfigError, DiscordApi, SecretSettings, UpArgs, Workers};
 use crate::http::{self, HttpState};
 use crate::manager::{Count, Manager, ManagerHandle, Secrets, Settings, WorkerProgram};
 use crate::store::DiskStore;
-use crate::{alerts, discord};
+use crate::{alerts, discord, supervisor};
 
 /// How long open requests may take to finish when the manager stops.
 const HTTP_GRACE: Duration = Duration::from_secs(2);
@@ -27,6 +28,7 @@ const SIM_TOKEN: &str = "simulated";
 pub(super) async fn up(mut args: UpArgs) -> anyhow::Result<ExitCode> {
     let secrets = SecretSettings::from_env()?;
     let mut signals = Signals::new()?;
+    supervisor::raise_descriptor_limit();
     let sim = CancellationToken::new();
     if let Some(shards) = args.sim {
         args.discord_api_url = start_sim(shards, args.sim_max_concurrency, sim.clone()).await?;
@@ -93,17 +95,19 @@ pub(super) async fn up(mut args: UpArgs) -> anyhow::Result<ExitCode> {
             anyhow::bail!("the manager ended by itself");
         }
     };
-    stop_fleet(&handle, &mut signals).await;
+    stop_fleet(&handle, &mut signals, &mut owner).await;
     shutdown.cancel();
     drop(server.await);
     owner_stop.cancel();
-    drop(owner.await);
+    if !owner.is_finished() {
+        drop(owner.await);
+    }
     sim.cancel();
     Ok(code)
 }
 
 /// Returns once no child is left.
-async fn stop_fleet(handle: &ManagerHandle, signals: &mut Signals) {
+async fn stop_fleet(handle: &ManagerHandle, signals: &mut Signals, owner: &mut JoinHandle<()>) {
     let mut summary = handle.summary();
     handle.stop_fleet().await;
     let gone = summary.wait_for(|fleet| fleet.stopping && fleet.running == 0);
@@ -112,6 +116,8 @@ async fn stop_fleet(handle: &ManagerHandle, signals: &mut Signals) {
     loop {
         tokio::select! {
             _ = &mut gone => break,
+            // Nobody is left to wait for; the children live on.
+            _ = &mut *owner => return,
             () = signals.next() => {
                 forced = true;
                 handle.stop_fleet().await;

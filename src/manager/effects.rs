@@ -47,6 +47,7 @@ impl Effects {
                 credential,
             } => self.start(worker, shards, credential),
             Effect::Adopt { worker } => self.adopt(&worker),
+            Effect::Bury { worker } => self.bury(worker),
             Effect::Stop { worker, cause } => {
                 let grace = match cause {
                     StopCause::LeaseLapsed => LAPSED_GRACE,
@@ -82,6 +83,18 @@ impl Effects {
             env,
             without_env: NOT_INHERITED,
         });
+    }
+
+    fn bury(&mut self, worker: WorkerId) {
+        let credential = self
+            .shared
+            .fleet()
+            .workers
+            .get(&worker)
+            .map(|entry| entry.record.credential.clone());
+        if let Some(credential) = credential {
+            self.supervisor.bury(worker, credential);
+        }
     }
 
     fn adopt(&mut self, worker: &WorkerId) {

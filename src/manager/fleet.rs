@@ -5,16 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use shardman_core::identify::{IDENTIFY_GAP, IdentifyLine, Permit};
-use shardman_core::lease::{
-    BeatError, BeatReport, EndCause, Holder, LeaseEffect, LeaseRecord, LeaseTable, LeaseWrite,
-};
+use shardman_core::identify::{IDENTIFY_GAP, IdentifyLine, Permit, USE_WITHIN};
+use shardman_core::lease::{BeatError, BeatReport, Holder, LeaseRecord, LeaseTable};
 use shardman_core::reconcile::StopCause;
 use shardman_core::resume::ResumeBook;
 use shardman_core::wire::ShardState;
-use shardman_core::{Plan, SessionId, ShardId, Tick, WorkerId};
+use shardman_core::{Epoch, Plan, SessionId, ShardId, Tick, WorkerId};
 use tokio::sync::oneshot;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use super::alert::{Alert, AlertKind};
 use super::handle::{Caller, DisconnectError, IdentifyError};
@@ -25,13 +23,10 @@ use crate::store::{DiscordFacts, Saved, Write};
 
 mod connect;
 mod discord;
+mod durable;
 mod workers;
 
 pub(super) use workers::{Run, Worker};
-
-/// How long changed resume points and counts may wait for company on their way
-/// to the disk.
-const FLUSH_EVERY: Duration = Duration::from_secs(1);
 
 /// Something to do once the writes of a turn are durable.
 #[derive(Debug)]
@@ -42,6 +37,10 @@ pub(super) enum Effect {
         credential: String,
     },
     Adopt {
+        worker: WorkerId,
+    },
+    /// The rest of a child whose leader died while no manager ran.
+    Bury {
         worker: WorkerId,
     },
     Stop {
@@ -71,6 +70,7 @@ pub(super) struct Fleet {
     unflushed_counts: bool,
     flush_at: Option<Tick>,
     changed: bool,
+    /// Children that lost a lease since the last look.
     lapsed: Vec<WorkerId>,
     writes: Vec<Write>,
     answers: Vec<Answer>,
@@ -91,9 +91,13 @@ impl Fleet {
     pub(super) fn restore(settings: Arc<Settings>, clock: Clock, saved: Saved) -> Self {
         let now = clock.now();
         let wall = clock.wall_ms();
-        // Somebody may have identified a moment before the last manager died.
-        let fresh = saved.leases.is_empty() && saved.workers.is_empty();
-        let open_from = if fresh { now } else { now + IDENTIFY_GAP };
+        // Somebody may have identified a moment before the last manager ended;
+        // where it crashed, a permit may still be on its way to its use.
+        let open_from = match (saved.next_epoch <= Epoch(1), saved.leases.is_empty()) {
+            (true, _) => now,
+            (false, true) => now + IDENTIFY_GAP,
+            (false, false) => now + USE_WITHIN + IDENTIFY_GAP,
+        };
         let max_concurrency = saved.discord.as_ref().map_or(1, |facts| facts.max_concurrency);
         let mut line = IdentifyLine::new(max_concurrency, open_from);
         let left = |record: &LeaseRecord| Duration::from_millis(record.identify_at_ms.saturating_sub(wall));
@@ -145,6 +149,7 @@ impl Fleet {
         now: Tick,
     ) -> Result<(), BeatError> {
         let point = report.gateway.take();
+        let guild_count = report.guild_count;
         let beaten = self.table.beat(&holder(caller), session, report, now);
         let beaten = match beaten {
             Ok(beaten) => beaten,
@@ -157,7 +162,8 @@ impl Fleet {
             self.state_changed(beaten.shard, before, after, now);
         }
         if let Some(point) = point {
-            self.resume.report(beaten.shard, point, self.clock.wall_ms());
+            self.resume
+                .report(beaten.shard, point, guild_count, self.clock.wall_ms());
             self.flush_soon(now);
         }
         Ok(())
@@ -167,12 +173,16 @@ impl Fleet {
         self.changed = true;
         match after {
             ShardState::Identifying => {
-                self.line.used(shard, now);
+                // A permit and a slot are spent when they are given.
+                if !self.line.used(shard, now) {
+                    self.spend_start(now);
+                }
                 self.resume.forget(shard);
-                self.spend_start(now);
             }
             // Whatever comes after IDENTIFY says at least that it was sent.
-            ShardState::Ready | ShardState::Disconnected => self.line.used(shard, now),
+            ShardState::Ready | ShardState::Disconnected => {
+                self.line.used(shard, now);
+            }
             ShardState::Starting | ShardState::Waiting | ShardState::Resuming | ShardState::Stopping => {}
         }
         let before = before.map_or("leased", ShardState::as_str);
@@ -224,33 +234,6 @@ impl Fleet {
         .min()
     }
 
-    /// The writes of a turn did not become durable: no grant of it ever was.
-    pub(super) fn undo(&mut self, turn: Turn, reason: &str, now: Tick) {
-        for answer in turn.answers {
-            if let Some(session) = answer.refuse(reason) {
-                self.table.undo(session, now);
-            }
-        }
-        // What ended, ended: it is written with the next turn that can write.
-        // A grant must never become durable after it was refused.
-        let kept = turn
-            .writes
-            .into_iter()
-            .filter(|write| !matches!(write, Write::Lease(_)));
-        self.writes.splice(0..0, kept);
-        for effect in turn.effects {
-            match effect {
-                Effect::Start { worker, .. } => self.start_undone(&worker, now),
-                // Stopping needs no disk.
-                stop @ (Effect::Stop { .. } | Effect::Adopt { .. } | Effect::Alert(_)) => {
-                    self.effects.push(stop);
-                }
-            }
-        }
-        self.follow_leases(now);
-        self.changed = true;
-    }
-
     /// How long a waiting shard is likely to wait yet.
     pub(super) fn identify_wait(&mut self, session: SessionId, now: Tick) -> Duration {
         match self
@@ -266,9 +249,9 @@ impl Fleet {
     fn handle(&mut self, request: Request, now: Tick) {
         match request {
             Request::Connect { request, reply } => match self.connect(&request, now) {
-                Ok((session, connection)) => {
+                Ok((grant, connection)) => {
                     self.answers.push(Answer::Connect {
-                        session,
+                        grant,
                         connection,
                         reply,
                     });
@@ -302,93 +285,12 @@ impl Fleet {
             Request::Stop => self.stop_all(),
         }
     }
-
-    /// Turns what the lease table did into writes, alerts and log lines.
-    fn follow_leases(&mut self, now: Tick) {
-        let wall = self.clock.wall_ms();
-        for write in self.table.take_writes() {
-            self.writes.push(match write {
-                LeaseWrite::Granted {
-                    shard,
-                    session,
-                    epoch,
-                    holder,
-                    key,
-                    wait_ms,
-                } => Write::Lease(LeaseRecord {
-                    shard,
-                    session,
-                    epoch,
-                    holder,
-                    key,
-                    identify_at_ms: if wait_ms == 0 { 0 } else { wall + wait_ms },
-                }),
-                LeaseWrite::Ended { shard, .. } => Write::LeaseEnded(shard),
-            });
-        }
-        for LeaseEffect::Ended {
-            shard,
-            holder,
-            cause,
-            silent_ms,
-            ..
-        } in self.table.take_effects()
-        {
-            self.changed = true;
-            self.line.forget(shard, now);
-            self.waiters.remove(&shard);
-            let seconds = silent_ms / 1000;
-            match cause {
-                EndCause::Released | EndCause::WorkerGone | EndCause::Undone => continue,
-                EndCause::OutOfPlan => {
-                    info!(shard.id = %shard, "shard {shard} left the plan and its lease ended");
-                    continue;
-                }
-                EndCause::Lapsed => {}
-            }
-            warn!(shard.id = %shard, lease.silent_ms = silent_ms, "lease lost on shard {shard}: no beat for {seconds} s");
-            self.lapsed.extend(holder.child().cloned());
-            self.effects.push(Effect::Alert(Alert {
-                kind: AlertKind::Disconnect,
-                shard: Some(shard),
-                text: format!("no beat for {seconds} s"),
-                last_beat_ms: wall.saturating_sub(silent_ms),
-            }));
-        }
-    }
-
-    fn flush_soon(&mut self, now: Tick) {
-        if self.flush_at.is_none() {
-            self.flush_at = Some(now + FLUSH_EVERY);
-            self.changed = true;
-        }
-    }
-
-    fn flush(&mut self, now: Tick) {
-        let due = self.flush_at.is_some_and(|at| at <= now);
-        // Where something is written anyway, the rest rides along.
-        if !due && (self.writes.is_empty() || self.flush_at.is_none()) {
-            return;
-        }
-        self.flush_at = None;
-        self.writes.extend(
-            self.resume
-                .take_unsaved()
-                .into_iter()
-                .map(|(shard, point)| Write::Resume(shard, point)),
-        );
-        if std::mem::take(&mut self.unflushed_counts)
-            && let Some(facts) = &self.discord
-        {
-            self.writes.push(Write::Discord(facts.clone()));
-        }
-    }
 }
 
 fn holder(caller: &Caller) -> Holder {
     match caller {
         Caller::External | Caller::Operator => Holder::External,
-        Caller::Child(worker) => Holder::Child(worker.clone()),
+        Caller::Child { worker, .. } => Holder::Child(worker.clone()),
     }
 }
 

@@ -27,8 +27,8 @@ const IDENTIFY_POLL: Duration = Duration::from_secs(25);
 pub enum Caller {
     /// The fleet's shared secret: a worker that registers by itself.
     External,
-    /// A credential that the supervisor gave to one child.
-    Child(WorkerId),
+    /// A credential that the supervisor gave to one run of a child.
+    Child { worker: WorkerId, run: u64 },
     /// The operator's secret.
     Operator,
 }

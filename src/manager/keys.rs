@@ -46,7 +46,10 @@ impl Keys {
             return Some(Caller::Operator);
         }
         let children = self.children.read().unwrap_or_else(PoisonError::into_inner);
-        children.get(&presented).cloned().map(Caller::Child)
+        children.get(&presented).map(|worker| Caller::Child {
+            worker: worker.clone(),
+            run: run(&presented),
+        })
     }
 
     /// Lets a child speak with the credential of this hash, in hex.
@@ -69,6 +72,17 @@ fn hash(secret: &[u8]) -> Hash {
     Sha256::digest(secret).into()
 }
 
+/// Which run of a child a credential belongs to: each run has its own.
+fn run(hash: &Hash) -> u64 {
+    let (first, _) = hash.split_at(8);
+    first.iter().fold(0, |run, byte| run << 8 | u64::from(*byte))
+}
+
+/// The run that a stored credential's hash, in hex, belongs to.
+pub(super) fn run_of(credential: &str) -> Option<u64> {
+    from_hex(credential).map(|hash| run(&hash))
+}
+
 fn from_hex(text: &str) -> Option<Hash> {
     let mut hash = [0; 32];
     for (byte, at) in hash.iter_mut().zip((0..64).step_by(2)) {
@@ -88,7 +102,13 @@ mod tests {
         keys.admit(&worker, &crate::supervisor::hash(b"child"));
         assert_eq!(keys.authorize(b"shared"), Some(Caller::External));
         assert_eq!(keys.authorize(b"boss"), Some(Caller::Operator));
-        assert_eq!(keys.authorize(b"child"), Some(Caller::Child(worker.clone())));
+        assert_eq!(
+            keys.authorize(b"child"),
+            Some(Caller::Child {
+                worker: worker.clone(),
+                run: run_of(&crate::supervisor::hash(b"child")).unwrap()
+            })
+        );
         assert_eq!(keys.authorize(b""), None);
         assert_eq!(keys.authorize(b"share"), None);
         keys.forget(&worker);

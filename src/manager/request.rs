@@ -46,7 +46,7 @@ pub enum DiscordNews {
 #[derive(Debug)]
 pub(super) enum Answer {
     Connect {
-        session: SessionId,
+        grant: Option<Grant>,
         connection: Connection,
         reply: oneshot::Sender<Result<Connection, ConnectError>>,
     },
@@ -67,24 +67,39 @@ impl Answer {
         }
     }
 
-    /// It could not be made durable. Returns the session of a grant that
-    /// therefore never was.
-    pub(super) fn refuse(self, reason: &str) -> Option<SessionId> {
+    /// The new lease that it tells of.
+    pub(super) fn grant(&self) -> Option<Grant> {
+        match self {
+            Self::Connect { grant, .. } => *grant,
+            Self::Disconnect { .. } => None,
+        }
+    }
+
+    /// It could not be made durable, and the leases of `undone` never were.
+    pub(super) fn refuse(self, reason: &str, undone: &[SessionId]) {
         let reason = reason.to_owned();
         match self {
-            Self::Connect { session, reply, .. } => {
+            Self::Connect {
+                connection, reply, ..
+            } if undone.contains(&connection.session) => {
                 drop(reply.send(Err(ConnectError::Unavailable {
                     reason,
                     retry_seconds: RETRY_SECONDS,
                 })));
-                Some(session)
             }
-            Self::Disconnect { reply } => {
-                drop(reply.send(Err(DisconnectError::Unavailable { reason })));
-                None
-            }
+            // A repeated request asks for what is durable already.
+            repeated @ Self::Connect { .. } => repeated.send(),
+            Self::Disconnect { reply } => drop(reply.send(Err(DisconnectError::Unavailable { reason }))),
         }
     }
+}
+
+/// A new lease that an answer tells of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Grant {
+    pub(super) session: SessionId,
+    /// Whether a session start was set aside for it.
+    pub(super) spent: bool,
 }
 
 /// What a caller is told to wait when the manager cannot serve it now.

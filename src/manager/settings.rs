@@ -65,10 +65,11 @@ impl Settings {
         }
     }
 
-    /// The most children for a plan of `planned` shards.
+    /// The most children for a plan of `planned` shards. Each is started for
+    /// what is uncovered then, which may be less than it could take; so more of
+    /// them may be needed than fit the plan in theory.
     pub fn max_workers(&self, planned: u32) -> u32 {
-        let needed = planned.div_ceil(self.shards_per_worker(planned));
-        self.max_workers.map_or(needed, |most| most.min(needed))
+        self.max_workers.map_or(planned, |most| most.min(planned))
     }
 }
 

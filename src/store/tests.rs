@@ -20,6 +20,7 @@ fn lease(number: u32, epoch: u64) -> LeaseRecord {
         holder: Holder::Child(WorkerId::new(&PoolId::discord(), number)),
         key: Some(format!("key {epoch}")),
         identify_at_ms: 7,
+        ttl_ms: 60_000,
     }
 }
 
@@ -31,6 +32,7 @@ fn write() -> impl Strategy<Value = Write> {
             session_id: "s".into(),
             sequence,
             resume_url: "wss://r".into(),
+            guild_count: Some(3),
         },
         reported_at_ms: sequence,
     };
@@ -51,6 +53,7 @@ fn write() -> impl Strategy<Value = Write> {
                 credential: "c".into(),
                 shards: 2,
                 process,
+                condemned: vec![ShardId::new(1, 64).unwrap()],
                 started_at_ms: 3,
             })
         }),

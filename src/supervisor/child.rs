@@ -15,7 +15,10 @@ use super::{Exit, Launch, WorkerEvent, output, unix};
 
 /// How often the rest of a killed group is looked for. Members that the
 /// kernel has yet to bury take a moment; nothing is signalled here.
-const GROUP_POLL: Duration = Duration::from_millis(5);
+pub(super) const GROUP_POLL: Duration = Duration::from_millis(5);
+
+/// Between two tries to watch a child.
+const WATCH_RETRY: Duration = Duration::from_millis(200);
 
 /// The command with its group, its environment and its output. The output goes
 /// to a file, not to a pipe, because a pipe would break when the manager dies.
@@ -68,24 +71,19 @@ pub(super) async fn watch(
     child: Option<Child>,
     mut stops: mpsc::Receiver<Duration>,
 ) -> Exit {
-    match unix::ExitWatch::new(pid) {
-        Ok(mut leader) => {
-            let mut kill_at: Option<Instant> = None;
-            loop {
-                tokio::select! {
-                    biased;
-                    () = leader.exited() => break,
-                    Some(grace) = stops.recv() => kill_at = Some(ask_to_stop(pid, grace, kill_at)),
-                    () = until(kill_at) => {
-                        warn!(worker.id = %worker, "worker {worker} did not stop in time and is killed");
-                        unix::kill_group(pid);
-                        kill_at = None;
-                    }
+    if let Some(mut leader) = watch_leader(worker, pid).await {
+        let mut kill_at: Option<Instant> = None;
+        loop {
+            tokio::select! {
+                biased;
+                () = leader.exited() => break,
+                Some(grace) = stops.recv() => kill_at = Some(ask_to_stop(pid, grace, kill_at)),
+                () = until(kill_at) => {
+                    warn!(worker.id = %worker, "worker {worker} did not stop in time and is killed");
+                    unix::kill_group(pid);
+                    kill_at = None;
                 }
             }
-        }
-        Err(error) => {
-            debug!(worker.id = %worker, %error, "worker {worker} is gone before it could be watched");
         }
     }
     // The leader is not reaped yet, so its number still names this group.
@@ -98,6 +96,21 @@ pub(super) async fn watch(
         sleep(GROUP_POLL).await;
     }
     exit
+}
+
+/// `None` when the leader is gone already. Any other trouble, such as a lack of
+/// descriptors, passes: a child is never taken for dead because of it.
+async fn watch_leader(worker: &WorkerId, pid: i32) -> Option<unix::ExitWatch> {
+    loop {
+        match unix::ExitWatch::new(pid) {
+            Ok(leader) => return Some(leader),
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => {
+                return None;
+            }
+            Err(error) => warn!(worker.id = %worker, %error, "worker {worker} cannot be watched yet"),
+        }
+        sleep(WATCH_RETRY).await;
+    }
 }
 
 /// The moment to kill at.

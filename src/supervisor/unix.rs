@@ -4,7 +4,10 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, test_kill_process_group};
+use rustix::process::{
+    Pid, PidfdFlags, Resource, Rlimit, Signal, getrlimit, kill_process_group, pidfd_open, setrlimit,
+    test_kill_process_group,
+};
 use sha2::{Digest, Sha256};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -79,7 +82,10 @@ pub(super) fn group_lives(pid: i32) -> bool {
     if test_kill_process_group(group) == Err(rustix::io::Errno::SRCH) {
         return false;
     }
-    pids().any(|other| Stat::read(other).is_ok_and(|stat| stat.group == pid && !stat.dead()))
+    // Where nothing can be seen, the worst is assumed.
+    pids().is_none_or(|mut pids| {
+        pids.any(|other| Stat::read(other).is_ok_and(|stat| stat.group == pid && !stat.dead()))
+    })
 }
 
 /// The process group leader that was started with this `SECRET`, by the
@@ -91,12 +97,33 @@ pub fn find_by_environment(credential: &str) -> Option<ProcessId> {
         .and_then(|pid| identify(pid).ok())
 }
 
-/// Kills whatever was started with this `SECRET` and still runs.
-pub fn kill_by_environment(credential: &str) {
-    for pid in by_environment(credential) {
-        if let Some(pid) = Pid::from_raw(pid) {
+/// Whether anything that was started with this `SECRET` still runs.
+pub fn lives_by_environment(credential: &str) -> bool {
+    !by_environment(credential).is_empty()
+}
+
+/// Kills whatever was started with this `SECRET`; false once nothing is left.
+pub(super) fn kill_by_environment(credential: &str) -> bool {
+    let left = by_environment(credential);
+    for pid in &left {
+        if let Some(pid) = Pid::from_raw(*pid) {
+            // One that ended by itself in between is what was wanted.
             let _ = rustix::process::kill_process(pid, Signal::KILL);
         }
+    }
+    !left.is_empty()
+}
+
+/// Lets this process have as many descriptors as the host allows: connections
+/// must never leave none for children.
+pub fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        warn!(%error, "the limit of open files cannot be raised");
     }
 }
 
@@ -110,6 +137,8 @@ fn by_environment(credential: &str) -> Vec<i32> {
         })
     };
     pids()
+        .into_iter()
+        .flatten()
         .filter(carries)
         .filter(|pid| Stat::read(*pid).is_ok_and(|stat| !stat.dead()))
         .collect()
@@ -123,11 +152,13 @@ pub(crate) fn hash(secret: &[u8]) -> String {
         .collect()
 }
 
-fn pids() -> impl Iterator<Item = i32> {
-    fs::read_dir("/proc")
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+fn pids() -> Option<impl Iterator<Item = i32>> {
+    let entries = fs::read_dir("/proc").ok()?;
+    Some(
+        entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str()?.parse().ok()),
+    )
 }
 
 fn boot_id() -> io::Result<String> {
@@ -145,16 +176,15 @@ struct Stat {
 
 impl Stat {
     fn read(pid: i32) -> io::Result<Self> {
-        let text = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        let text = fs::read(format!("/proc/{pid}/stat"))?;
         Self::parse(&text).ok_or_else(|| io::Error::other("unreadable process state"))
     }
 
-    fn parse(text: &str) -> Option<Self> {
-        // The name, field 2, is in brackets and may hold anything.
-        let fields: Vec<_> = text
-            .get(text.rfind(')')? + 1..)?
-            .split_ascii_whitespace()
-            .collect();
+    fn parse(text: &[u8]) -> Option<Self> {
+        // The name, field 2, is in brackets and may hold any bytes.
+        let end = text.iter().rposition(|byte| *byte == b')')?;
+        let fields = std::str::from_utf8(text.get(end + 1..)?).ok()?;
+        let fields: Vec<_> = fields.split_ascii_whitespace().collect();
         Some(Self {
             state: *fields.first()?.as_bytes().first()?,
             group: fields.get(2)?.parse().ok()?,
@@ -173,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_process_name_may_hold_anything() {
-        let line = "7 (a) b (c) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 9 9";
+        let line = b"7 (a) b (\xd0) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 9 9";
         let stat = Stat::parse(line).unwrap();
         assert_eq!((stat.state, stat.group, stat.start_time), (b'S', 7, 4711));
     }

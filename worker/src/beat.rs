@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use hyper::StatusCode;
 use shardman_core::Tick;
 use shardman_core::wire::{Beat, Directive, ResumePoint, ShardState};
 use tokio::sync::{mpsc, watch};
@@ -54,6 +55,8 @@ pub(crate) struct Figures {
     /// When the last dispatch came in, in milliseconds; 0 for never. Apart from
     /// the rest because it changes with every event.
     last_event_ms: AtomicU64,
+    /// Beats made so far: their numbers tell the manager which is newer.
+    sent: AtomicU64,
 }
 
 /// The figures that seldom change.
@@ -96,6 +99,7 @@ impl Figures {
             state: Some(state),
             epoch: lease.epoch,
             gateway: slow.session.as_ref().and_then(resume_point),
+            number: Some(self.sent.fetch_add(1, Ordering::Relaxed) + 1),
             last_event_age: (last_event > 0).then(|| at.since(Tick(last_event)).as_secs_f64()),
             close_code,
             ..Beat::default()
@@ -111,6 +115,7 @@ fn resume_point((session_id, resume_url, acks): &(String, String, Acks)) -> Opti
         session_id: session_id.clone(),
         sequence,
         resume_url: resume_url.clone(),
+        guild_count: None,
     })
 }
 
@@ -188,7 +193,8 @@ impl Beater {
             let mut lag = Duration::ZERO;
             tokio::select! {
                 biased;
-                change = self.changes.recv() => match change {
+                // What was not answered is told again before anything newer.
+                change = self.changes.recv(), if !silent => match change {
                     Some(change) => self.current = change,
                     None => return,
                 },
@@ -210,6 +216,11 @@ impl Beater {
                         warn!(shard.id = %self.lease.shard, %error, "a beat was not answered");
                     }
                     silent = true;
+                    // Not a silence: the manager does not know this process.
+                    if error.status() == Some(StatusCode::FORBIDDEN) && self.lease.deadline.is_past(now()) {
+                        self.verdict.send_replace(Verdict::Lost);
+                        return;
+                    }
                     due = Instant::now() + RETRY.min(self.lease.heartbeat);
                 }
             }

@@ -41,8 +41,8 @@ pub(crate) enum End {
     Lease(LeaseEnd),
     /// The connection ended, by a close frame with a code or without one.
     Closed(Option<u16>),
-    /// The same, before RESUMED.
-    ResumeFailed(Option<u16>),
+    /// The same, before RESUMED, and whether RESUME was sent.
+    ResumeFailed { code: Option<u16>, sent: bool },
     /// Op 9: the session is gone.
     InvalidSession,
     /// The sink took its last event for now.
@@ -59,6 +59,8 @@ pub(crate) struct Connection<'a> {
     asking: Option<(Asking, oneshot::Sender<()>)>,
     /// The permit was passed on; the next poll sends IDENTIFY.
     identify_due: bool,
+    /// RESUME was sent on this connection.
+    resume_sent: bool,
     /// The WebSocket was open once.
     opened: bool,
     /// The client was told to close, by op 7 or 9, and has a frame to send.
@@ -85,6 +87,7 @@ impl<'a> Connection<'a> {
             gate,
             asking: None,
             identify_due: false,
+            resume_sent: false,
             opened: false,
             client_closes: false,
             idle_polls: 0,
@@ -100,14 +103,19 @@ impl<'a> Connection<'a> {
         let uptime = self.active_since.map_or(Duration::ZERO, |since| since.elapsed());
         let end = match end {
             // Codes 4004 to 4014 say more than that.
-            End::Closed(code @ (None | Some(0..=4003 | 4008 | 4015..)))
+            End::Closed(code @ (None | Some(0..=4003 | 4005 | 4008 | 4015..)))
                 if self.holder.session.is_some() && self.active_since.is_none() =>
             {
-                End::ResumeFailed(code)
+                End::ResumeFailed {
+                    code,
+                    sent: self.resume_sent,
+                }
             }
-            End::Closed(_) | End::Lease(_) | End::ResumeFailed(_) | End::InvalidSession | End::SinkFull => {
-                end
-            }
+            End::Closed(_)
+            | End::Lease(_)
+            | End::ResumeFailed { .. }
+            | End::InvalidSession
+            | End::SinkFull => end,
         };
         self.holder.beats.figures.set_latency(None);
         (end, uptime)
@@ -218,6 +226,7 @@ impl<'a> Connection<'a> {
             self.asking = Some((asking, pass_on));
             self.phase_ends = None;
         } else {
+            self.resume_sent = true;
             self.holder.beats.report(ShardState::Resuming);
             self.phase_ends = Some(Instant::now() + READY_TIMEOUT);
         }
@@ -244,6 +253,7 @@ impl<'a> Connection<'a> {
         session.taken = sequence;
         let acks = session.acks.clone();
         let lease = &self.holder.lease;
+        let begins = matches!(kind.as_ref(), "READY" | "RESUMED");
         let event = Event {
             shard: lease.shard,
             epoch: lease.epoch,
@@ -252,11 +262,12 @@ impl<'a> Connection<'a> {
             payload,
             acks,
         };
-        if self.holder.lane.offer(event) {
-            Ok(())
-        } else {
-            Err(End::SinkFull)
+        let taken = self.holder.lane.offer(event);
+        if begins {
+            // Not before: the `ready` beat carries the resume point if it can.
+            self.holder.beats.report(ShardState::Ready);
         }
+        if taken { Ok(()) } else { Err(End::SinkFull) }
     }
 
     fn on_ready(&mut self) {
@@ -280,8 +291,7 @@ impl<'a> Connection<'a> {
         info!(shard.id = %self.holder.lease.shard, "shard {} is {how}", self.holder.lease.shard);
     }
 
-    /// Brings the count up to date, then tells that the shard is ready: the
-    /// `ready` beat carries the count.
+    /// Brings the count up to date.
     fn count_guilds(&mut self, kind: &str, payload: &str) {
         if matches!(kind, "READY" | "GUILD_CREATE" | "GUILD_DELETE") {
             self.holder.guilds.observe(kind, payload);
@@ -289,9 +299,6 @@ impl<'a> Connection<'a> {
                 .beats
                 .figures
                 .set_guild_count(self.holder.guilds.count());
-        }
-        if matches!(kind, "READY" | "RESUMED") {
-            self.holder.beats.report(ShardState::Ready);
         }
     }
 }

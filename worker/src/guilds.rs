@@ -4,10 +4,13 @@ use std::collections::HashSet;
 
 use serde::Deserialize;
 
-/// The guilds that a shard is in. Unknown after a resume of somebody else's
-/// session, because only READY lists them all.
+/// The guilds that a shard is in. Only READY lists them all; after a resume of
+/// somebody else's session their number is what that one last said.
 #[derive(Debug, Default)]
-pub(crate) struct Guilds(Option<HashSet<Box<str>>>);
+pub(crate) struct Guilds {
+    known: Option<HashSet<Box<str>>>,
+    inherited: Option<i64>,
+}
 
 #[derive(Deserialize)]
 struct Payload<T> {
@@ -28,16 +31,24 @@ struct Guild {
 }
 
 impl Guilds {
+    /// What the last holder of the session counted.
+    pub(crate) const fn inherited(count: Option<i64>) -> Self {
+        Self {
+            known: None,
+            inherited: count,
+        }
+    }
+
     /// Takes in one dispatch; cheap for all but three kinds.
     pub(crate) fn observe(&mut self, kind: &str, text: &str) {
         match kind {
             "READY" => {
-                self.0 = serde_json::from_str::<Payload<Ready>>(text)
+                self.known = serde_json::from_str::<Payload<Ready>>(text)
                     .ok()
                     .map(|ready| ready.d.guilds.into_iter().map(|guild| guild.id).collect());
             }
             "GUILD_CREATE" | "GUILD_DELETE" => {
-                let Some(guilds) = &mut self.0 else { return };
+                let Some(guilds) = &mut self.known else { return };
                 let Ok(Payload { d: guild }) = serde_json::from_str::<Payload<Guild>>(text) else {
                     return;
                 };
@@ -54,13 +65,15 @@ impl Guilds {
 
     /// Forgets everything: the session is gone.
     pub(crate) fn clear(&mut self) {
-        self.0 = None;
+        *self = Self::default();
     }
 
     pub(crate) fn count(&self) -> Option<i64> {
-        self.0
+        let known = self
+            .known
             .as_ref()
-            .map(|guilds| i64::try_from(guilds.len()).unwrap_or(i64::MAX))
+            .map(|guilds| i64::try_from(guilds.len()).unwrap_or(i64::MAX));
+        known.or(self.inherited)
     }
 }
 
@@ -89,5 +102,6 @@ mod tests {
         assert_eq!(guilds.count(), Some(2));
         guilds.clear();
         assert_eq!(guilds.count(), None);
+        assert_eq!(Guilds::inherited(Some(7)).count(), Some(7));
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shardman_core::wire::ShardState;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::Context;
 use crate::backoff::{after, after_invalid_session};
@@ -23,6 +23,8 @@ use crate::sink::Lane;
 /// two seconds, also when nobody answers.
 const FLUSH_STOPPING: Duration = Duration::from_millis(500);
 const FLUSH_DRAINING: Duration = Duration::from_secs(5);
+/// How often a silent manager is looked for in the beats' answers.
+const SILENCE_CHECK: Duration = Duration::from_millis(100);
 const LAST_BEAT_TIMEOUT: Duration = Duration::from_millis(300);
 /// After a close code that only a new plan can cure, between two tries.
 const OUT_OF_PLAN_PAUSE: Duration = Duration::from_secs(15 * 60);
@@ -34,8 +36,11 @@ pub(crate) enum LeaseEnd {
     Stopped,
     /// The manager asked for the shard back.
     Drained,
-    /// The manager gave it away, or was silent too long to be sure.
+    /// The manager gave it away.
     Lost,
+    /// The manager was silent too long to be sure. The gateway is left; the
+    /// lease is ours again as soon as a beat is answered.
+    Silent,
     /// Discord refused for good; the whole worker stops.
     Refused(Exit),
 }
@@ -51,7 +56,9 @@ pub(crate) struct Holder {
 
 impl Holder {
     pub(crate) fn new(context: Arc<Context>, mut lease: Lease) -> Self {
-        let session = lease.resume.take().map(GatewaySession::inherited);
+        let resume = lease.resume.take();
+        let guilds = Guilds::inherited(resume.as_ref().and_then(|point| point.guild_count));
+        let session = resume.map(GatewaySession::inherited);
         let lease = Arc::new(lease);
         let beats = Beats::start(Arc::clone(&context.manager), Arc::clone(&lease));
         let lane = Lane::new(context.sink.clone());
@@ -61,7 +68,7 @@ impl Holder {
             beats,
             lane,
             session,
-            guilds: Guilds::default(),
+            guilds,
         };
         holder.publish_session();
         holder
@@ -78,21 +85,53 @@ impl Holder {
             LeaseEnd::Drained => self.leave(FLUSH_DRAINING).await,
             LeaseEnd::Refused(_) => self.leave_refused().await,
             // Somebody else may hold it by now: nobody is told anything.
-            LeaseEnd::Lost => {}
+            LeaseEnd::Lost | LeaseEnd::Silent => {}
         }
         end
     }
 
+    /// Holds the shard, and waits through the manager's silences off the
+    /// gateway: what comes back may be the same lease.
     async fn serve(&mut self) -> Result<std::convert::Infallible, LeaseEnd> {
+        let mut attempts = 0;
+        loop {
+            match self.hold(&mut attempts).await {
+                Err(LeaseEnd::Silent) => self.wait_for_answer().await?,
+                ended => return ended,
+            }
+        }
+    }
+
+    async fn wait_for_answer(&mut self) -> Result<(), LeaseEnd> {
+        self.beats.report_disconnected(None);
+        while self.lease.deadline.is_past(now()) {
+            tokio::select! {
+                biased;
+                () = self.context.stop.cancelled() => return Err(LeaseEnd::Stopped),
+                changed = self.beats.verdict.changed() => {
+                    changed.map_err(|_| LeaseEnd::Lost)?;
+                    let verdict = *self.beats.verdict.borrow_and_update();
+                    self.obey(verdict)?;
+                }
+                () = tokio::time::sleep(SILENCE_CHECK) => {}
+            }
+        }
+        info!(shard.id = %self.lease.shard, "the manager answers again; shard {} is still ours", self.lease.shard);
+        Ok(())
+    }
+
+    async fn hold(&mut self, attempts: &mut u32) -> Result<std::convert::Infallible, LeaseEnd> {
         // The first answer shows that the lease is still ours, however long the
         // answer to `/connect` was under way, and whether to stand by.
         self.first_answer().await?;
-        let mut attempts = 0;
         loop {
             self.wait_for_room().await?;
             let (end, uptime) = Connection::open(self).run().await;
-            let wait = after(attempts, uptime, fastrand::f64());
-            attempts = wait.attempts;
+            let wait = after(*attempts, uptime, fastrand::f64());
+            // A sink that fills is waited for above; the gateway is not to blame.
+            if !matches!(end, End::SinkFull) {
+                *attempts = wait.attempts;
+            }
             let delay = self.judge(&end)?.max(wait.delay);
             self.pause(tokio::time::sleep(delay)).await?;
         }
@@ -122,14 +161,14 @@ impl Holder {
             End::Closed(code) => {
                 self.beats.report_disconnected(code);
                 info!(shard.id = %shard, close_code = code, "gateway connection of shard {shard} ended; coming back");
-                if matches!(code, Some(4007 | 4009)) {
+                if matches!(code, Some(4006 | 4007 | 4009)) {
                     self.forget_session("the gateway session cannot be resumed");
                 }
             }
-            End::ResumeFailed(code) => {
+            End::ResumeFailed { code, sent } => {
                 self.beats.report_disconnected(code);
-                if !self.session.as_mut().is_some_and(GatewaySession::failed) {
-                    self.forget_session("resuming failed too often");
+                if !self.session.as_mut().is_some_and(|session| session.failed(sent)) {
+                    self.forget_session("no RESUME was answered");
                 }
             }
             End::InvalidSession => {
@@ -243,7 +282,7 @@ impl Holder {
                 shard.id = %self.lease.shard,
                 "no beat of shard {} was answered in time; letting go of it", self.lease.shard
             );
-            return Err(LeaseEnd::Lost);
+            return Err(LeaseEnd::Silent);
         }
         Ok(self.lease.deadline.left(now).min(Duration::from_secs(1)))
     }
@@ -266,12 +305,10 @@ impl Holder {
         }
         let beat = self.beats.figures.beat(&self.lease, state, close_code, now());
         let manager = &self.context.manager;
-        let told = manager.beat(&beat, LAST_BEAT_TIMEOUT).await;
-        let released = match told {
-            Ok(_) => manager.release(&self.lease.session_id).await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = released
+        if let Err(error) = manager.beat(&beat, LAST_BEAT_TIMEOUT).await {
+            debug!(shard.id = %self.lease.shard, %error, "the last beat was not answered");
+        }
+        if let Err(error) = manager.release(&self.lease.session_id).await
             && !error.is_lease_lost()
         {
             warn!(shard.id = %self.lease.shard, %error, "shard {} was not handed back; its lease will lapse", self.lease.shard);

@@ -19,7 +19,10 @@ pub(crate) const DEFAULT_LEASE_TIME: Duration = Duration::from_secs(60);
 /// Beats are never further apart, however long the lease time.
 const SLOWEST_HEARTBEAT: Duration = Duration::from_secs(10);
 const FASTEST_HEARTBEAT: Duration = Duration::from_millis(50);
-/// The longest wait of a spare worker between two looks for a free shard.
+/// The longest wait of a spare worker between two looks for a free shard: a
+/// shard that becomes free is not to wait for it.
+const FREE_CAP: Duration = Duration::from_secs(2);
+/// The longest wait for a manager that refuses for another reason.
 const SPARE_CAP: Duration = Duration::from_secs(30);
 /// The longest wait for a manager that is away: it may be back any second.
 const AWAY_CAP: Duration = Duration::from_secs(5);
@@ -129,7 +132,7 @@ fn wait_after(error: &CallError, attempts: u32, random: f64) -> Duration {
         CallError::Refused {
             status: StatusCode::UNAUTHORIZED,
             ..
-        } => jittered(2 * SECOND, SPARE_CAP, attempts, random).max(SECOND),
+        } => jittered(SECOND, FREE_CAP, attempts, random).max(SECOND / 4),
         CallError::Refused { .. } | CallError::Malformed(_) => {
             jittered(SECOND, SPARE_CAP, attempts, random).max(AT_LEAST)
         }
@@ -178,15 +181,16 @@ mod tests {
     }
 
     #[test]
-    fn a_spare_worker_asks_every_one_to_thirty_seconds() {
+    fn a_spare_worker_looks_for_a_free_shard_every_two_seconds_at_least() {
         let none_free = CallError::Refused {
             status: StatusCode::UNAUTHORIZED,
             retry_after: None,
+            detail: String::new(),
         };
         for attempts in 0..40 {
             for random in [0.0, 0.5, 1.0] {
                 let wait = wait_after(&none_free, attempts, random).as_secs_f64();
-                assert!((1.0..=30.0).contains(&wait), "{wait}");
+                assert!((0.25..=2.0).contains(&wait), "{wait}");
             }
         }
     }
@@ -196,6 +200,7 @@ mod tests {
         let busy = CallError::Refused {
             status: StatusCode::SERVICE_UNAVAILABLE,
             retry_after: Some(Duration::from_secs(7)),
+            detail: String::new(),
         };
         assert_eq!(wait_after(&busy, 0, 0.0), Duration::from_secs(7));
     }

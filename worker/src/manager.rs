@@ -19,7 +19,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shardman_core::Tick;
-use shardman_core::wire::{Beat, BeatAnswer, Connected, Directive, IdentifyAnswer, IdentifyRequest};
+use shardman_core::wire::{Beat, BeatAnswer, Connected, Detail, Directive, IdentifyAnswer, IdentifyRequest};
 
 use crate::config::WorkerArgs;
 use crate::deadline::now;
@@ -42,6 +42,8 @@ pub(crate) enum CallError {
     Refused {
         status: StatusCode,
         retry_after: Option<Duration>,
+        /// The manager's own words, empty where it used none.
+        detail: String,
     },
     #[error("the manager's answer makes no sense: {0}")]
     Malformed(#[from] serde_json::Error),
@@ -219,6 +221,8 @@ impl Manager {
         Err(CallError::Refused {
             status: head.status,
             retry_after,
+            detail: serde_json::from_slice::<Detail>(&body)
+                .map_or_else(|_| String::new(), |body| body.detail),
         })
     }
 

@@ -4,11 +4,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use shardman_core::Tick;
 use tokio::sync::oneshot;
 use tracing::{debug, warn};
 use twilight_gateway_queue::Queue;
 
 use crate::backoff::jittered;
+use crate::deadline::now;
 use crate::lease::Lease;
 use crate::manager::Manager;
 
@@ -39,6 +41,23 @@ impl Queue for Gate {
     }
 }
 
+/// A permit that may have waited longer than this to be read is not used: the
+/// process or its host stood still, and the line has moved on.
+const STALE: Duration = Duration::from_secs(3);
+
+/// The outcome of `call`, and when this process was last seen to run before it.
+async fn watched<T>(call: impl Future<Output = T>) -> (T, Tick) {
+    let mut call = std::pin::pin!(call);
+    let mut alive = now();
+    loop {
+        tokio::select! {
+            biased;
+            outcome = &mut call => return (outcome, alive),
+            () = tokio::time::sleep(STALE / 3) => alive = now(),
+        }
+    }
+}
+
 /// The manager said that the lease is no more.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct LeaseLost;
@@ -48,7 +67,11 @@ pub(crate) async fn ask(manager: &Manager, lease: &Lease) -> Result<(), LeaseLos
     let mut failures = 0;
     loop {
         let asked = Instant::now();
-        match manager.identify(&lease.session_id).await {
+        let (answer, alive) = watched(manager.identify(&lease.session_id)).await;
+        match answer {
+            Ok(Some(_)) if now().since(alive) > STALE => {
+                warn!(shard.id = %lease.shard, "this process stood still; the permit may be old, asking for another");
+            }
             Ok(Some(answer)) => {
                 debug!(permit.open_seconds = answer.seconds, "may identify");
                 return Ok(());

@@ -8,8 +8,10 @@ use crate::sink::Acks;
 /// A resume URL that fails this often in a row is dropped in favour of the
 /// main one.
 const URL_FAILURES_MAX: u32 = 3;
-/// A session that cannot be resumed over either URL is given up.
-const FAILURES_MAX: u32 = 2 * URL_FAILURES_MAX;
+/// A session whose RESUME comes to nothing this often, without Discord saying
+/// why, is given up. Connections that never got as far do not count: while
+/// nobody answers, nobody has forgotten the session.
+const UNANSWERED_MAX: u32 = 2 * URL_FAILURES_MAX;
 
 #[derive(Debug)]
 pub(crate) struct GatewaySession {
@@ -19,7 +21,10 @@ pub(crate) struct GatewaySession {
     pub(crate) taken: u64,
     /// The last one that the sink acknowledged: where another process goes on.
     pub(crate) acks: Acks,
+    /// Failures in a row, of any kind.
     failures: u32,
+    /// Those of them where RESUME was sent.
+    unanswered: u32,
 }
 
 impl GatewaySession {
@@ -31,6 +36,7 @@ impl GatewaySession {
             taken: 0,
             acks: Acks::default(),
             failures: 0,
+            unanswered: 0,
         }
     }
 
@@ -42,6 +48,7 @@ impl GatewaySession {
             taken: point.sequence,
             acks: Acks::up_to(point.sequence),
             failures: 0,
+            unanswered: 0,
         }
     }
 
@@ -54,15 +61,18 @@ impl GatewaySession {
         }
     }
 
-    /// A resume came to nothing. False when the session should be given up.
-    pub(crate) fn failed(&mut self) -> bool {
+    /// A resume came to nothing, before RESUME was sent or after. False when
+    /// the session should be given up.
+    pub(crate) fn failed(&mut self, sent: bool) -> bool {
         self.failures += 1;
-        self.failures < FAILURES_MAX
+        self.unanswered += u32::from(sent);
+        self.unanswered < UNANSWERED_MAX
     }
 
     /// The session is active again.
     pub(crate) fn resumed(&mut self) {
         self.failures = 0;
+        self.unanswered = 0;
     }
 }
 
@@ -76,7 +86,7 @@ mod tests {
         let mut urls = Vec::new();
         loop {
             urls.push(session.url().is_some());
-            if !session.failed() {
+            if !session.failed(true) {
                 break;
             }
         }
@@ -84,10 +94,19 @@ mod tests {
     }
 
     #[test]
+    fn an_outage_costs_the_url_and_never_the_session() {
+        let mut session = GatewaySession::opened("s".to_owned(), "wss://resume.example".to_owned());
+        for _ in 0..100 {
+            assert!(session.failed(false));
+        }
+        assert!(session.url().is_none());
+    }
+
+    #[test]
     fn a_success_forgives_earlier_failures() {
         let mut session = GatewaySession::opened("s".to_owned(), "wss://resume.example".to_owned());
         for _ in 0..3 {
-            assert!(session.failed());
+            assert!(session.failed(true));
         }
         session.resumed();
         assert!(session.url().is_some());

@@ -28,7 +28,7 @@ pub(crate) async fn run(context: Arc<Context>) -> Result<(), Exit> {
         match end {
             LeaseEnd::Stopped => return Ok(()),
             LeaseEnd::Refused(exit) => return Err(exit),
-            LeaseEnd::Drained | LeaseEnd::Lost => {}
+            LeaseEnd::Drained | LeaseEnd::Lost | LeaseEnd::Silent => {}
         }
         let wait = after(losses, now().since(begun), fastrand::f64());
         losses = wait.attempts;

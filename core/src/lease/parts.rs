@@ -1,5 +1,7 @@
 //! What a lease table is made of, takes and gives.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -37,6 +39,10 @@ pub struct Lease {
     pub key: Option<String>,
     pub granted_at: Tick,
     pub last_beat: Tick,
+    /// The highest number of a beat.
+    pub(super) beats: u64,
+    /// The time to live that its holder was told.
+    pub ttl: Duration,
     /// Whether it beat at all under this manager.
     pub heard: bool,
     /// Without a beat until here, the lease is lost.
@@ -76,6 +82,19 @@ pub struct BeatReport {
     pub last_event_age: Option<f64>,
     pub loop_lag: Option<f64>,
     pub close_code: Option<u16>,
+    /// The beat's own number among those of its lease.
+    pub number: Option<u64>,
+}
+
+impl BeatReport {
+    /// Leaves what says nothing about now: an older beat than one that was
+    /// already seen still shows that its holder lives.
+    pub(super) fn outdated(self) -> Self {
+        Self {
+            epoch: self.epoch,
+            ..Self::default()
+        }
+    }
 }
 
 impl Figures {
@@ -142,6 +161,9 @@ pub struct LeaseRecord {
     /// Wall clock, milliseconds since 1970: when the holder's identify slot is.
     #[serde(default)]
     pub identify_at_ms: u64,
+    /// The time to live that the holder was told, in milliseconds.
+    #[serde(default)]
+    pub ttl_ms: u64,
 }
 
 /// What must be on disk before anyone is answered.
@@ -154,6 +176,7 @@ pub enum LeaseWrite {
         holder: Holder,
         key: Option<String>,
         wait_ms: u64,
+        ttl_ms: u64,
     },
     Ended {
         shard: ShardId,

@@ -31,6 +31,9 @@ impl LeaseTable {
             .unwrap_or_default();
         let mut table = Self::new(plan, ttl, next_epoch.max(newest));
         for record in records {
+            // The holder counts on what it was told, however short the time is
+            // for new leases.
+            let ttl = ttl.max(Duration::from_millis(record.ttl_ms));
             let deadline = now + wait(&record) + ttl;
             table.free.remove(&record.shard);
             let lease = Lease {
@@ -41,6 +44,8 @@ impl LeaseTable {
                 granted_at: now,
                 last_beat: now,
                 heard: false,
+                beats: 0,
+                ttl,
                 deadline,
                 planned: table.plan.contains(record.shard),
                 timer: deadline,

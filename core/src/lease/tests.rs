@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::wire::ShardState;
 
 const TTL: Duration = Duration::from_secs(60);
 
@@ -221,6 +222,51 @@ fn a_repeated_request_finds_its_lease_while_it_lives() {
 }
 
 #[test]
+fn a_beat_that_was_under_way_too_long_keeps_the_lease_and_tells_no_news() {
+    let mut table = table(1);
+    claim(&mut table, 1, at(0));
+    let report = |number, state| BeatReport {
+        number: Some(number),
+        state: Some(state),
+        ..BeatReport::default()
+    };
+    let mut beat = |report, now| {
+        table
+            .beat(&Holder::External, session(1), report, now)
+            .unwrap()
+            .change
+    };
+    assert!(beat(report(2, ShardState::Ready), at(1)).is_some());
+    assert_eq!(beat(report(1, ShardState::Identifying), at(2)), None);
+    assert_eq!(table.leases().next().unwrap().1.deadline, at(62));
+}
+
+#[test]
+fn a_restored_lease_keeps_the_time_that_its_holder_was_told() {
+    let record = LeaseRecord {
+        shard: ShardId::new(0, 1).unwrap(),
+        session: session(1),
+        epoch: Epoch(1),
+        holder: Holder::External,
+        key: None,
+        identify_at_ms: 0,
+        ttl_ms: 120_000,
+    };
+    let mut table = LeaseTable::restore(
+        Plan::of_total(1),
+        TTL,
+        Epoch(1),
+        vec![record],
+        |_| Duration::ZERO,
+        at(0),
+    );
+    table.handle_timeout(at(119));
+    assert_eq!(table.leases().count(), 1);
+    table.handle_timeout(at(121));
+    assert_eq!(table.leases().count(), 0);
+}
+
+#[test]
 fn a_restored_table_gives_every_lease_its_full_time_and_never_an_old_epoch() {
     let record = LeaseRecord {
         shard: ShardId::new(1, 2).unwrap(),
@@ -229,6 +275,7 @@ fn a_restored_table_gives_every_lease_its_full_time_and_never_an_old_epoch() {
         holder: Holder::External,
         key: None,
         identify_at_ms: 0,
+        ttl_ms: 0,
     };
     let mut table = LeaseTable::restore(
         Plan::of_total(2),

@@ -64,6 +64,8 @@ struct Plain<'a> {
     loop_lag: Option<f64>,
     #[serde(default)]
     close_code: Option<u16>,
+    #[serde(default)]
+    number: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -116,6 +118,7 @@ pub(super) fn read_plain(body: &[u8]) -> Option<Beat> {
         last_event_age: plain.last_event_age,
         loop_lag: plain.loop_lag,
         close_code: plain.close_code,
+        number: plain.number,
     };
     Some(Beat {
         session: SessionId::parse(plain.session_id),
@@ -132,6 +135,7 @@ fn plain_gateway(text: &str) -> Option<ResumePoint> {
         session_id: plain.session_id.to_owned(),
         sequence: plain.sequence,
         resume_url: plain.resume_url.to_owned(),
+        guild_count: None,
     })
 }
 
@@ -172,6 +176,7 @@ pub(super) fn read_exactly(body: &[u8]) -> Result<Beat, Refusal> {
         last_event_age: fields.seconds("last_event_age"),
         loop_lag: fields.seconds("loop_lag"),
         close_code: fields.u64("close_code").and_then(|code| u16::try_from(code).ok()),
+        number: fields.u64("number"),
     };
     let session = fields.finish(session).map_err(Refusal::Invalid)?;
     Ok(Beat {
@@ -189,5 +194,6 @@ fn resume_point(mut fields: Fields<'_>) -> Result<ResumePoint, Vec<Flaw>> {
         session_id,
         sequence,
         resume_url,
+        guild_count: None,
     }))
 }

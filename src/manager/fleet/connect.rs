@@ -8,7 +8,7 @@ use tracing::{debug, info};
 
 use super::{Alert, AlertKind, Effect, Fleet, holder, random};
 use crate::manager::handle::{Caller, ConnectError, ConnectRequest, Connection, IdentifyError, IdentifyPlan};
-use crate::manager::request::RETRY_SECONDS;
+use crate::manager::request::{Grant, RETRY_SECONDS};
 use crate::manager::settings::heartbeat_every;
 
 impl Fleet {
@@ -16,7 +16,7 @@ impl Fleet {
         &mut self,
         request: &ConnectRequest,
         now: Tick,
-    ) -> Result<(SessionId, Connection), ConnectError> {
+    ) -> Result<(Option<Grant>, Connection), ConnectError> {
         let unavailable = |reason: String| ConnectError::Unavailable {
             reason,
             retry_seconds: RETRY_SECONDS,
@@ -27,15 +27,18 @@ impl Fleet {
         if let Some(reason) = self.waits_for_discord() {
             return Err(unavailable(reason));
         }
+        if !self.may_hold(&request.caller) {
+            return Err(ConnectError::NoShardFree);
+        }
         let holder = holder(&request.caller);
         if let Some(key) = &request.idempotency_key
-            && let Some((shard, lease)) = self.table.repeated(&holder, key)
+            && let Some((shard, _)) = self.table.repeated(&holder, key)
         {
             let wait = self
                 .line
                 .reserved(shard)
                 .map_or(Duration::ZERO, |at| at.since(now));
-            return Ok((lease.session, self.connection(shard, wait)));
+            return Ok((None, self.connection(shard, wait)));
         }
         let shard = self.table.lowest_free().ok_or(ConnectError::NoShardFree)?;
         let wait = match request.identify {
@@ -70,7 +73,11 @@ impl Fleet {
             text: "a worker took the shard".to_owned(),
             last_beat_ms: self.clock.wall_ms(),
         }));
-        Ok((session, self.connection(shard, wait)))
+        let grant = Grant {
+            session,
+            spent: request.identify == IdentifyPlan::Sleep,
+        };
+        Ok((Some(grant), self.connection(shard, wait)))
     }
 
     fn connection(&self, shard: ShardId, wait: Duration) -> Connection {
@@ -128,6 +135,7 @@ impl Fleet {
                 .remove(&permit.shard)
                 .is_some_and(|reply| reply.send(Ok(permit)).is_ok());
             if taken {
+                self.spend_start(now);
                 debug!(shard.id = %permit.shard, "shard {} may identify (permit {})", permit.shard, permit.number);
             } else {
                 self.line.take_back(permit);

@@ -106,6 +106,16 @@ impl Fleet {
         )
     }
 
+    /// So many promised IDENTIFYs will not be sent.
+    pub(super) fn refund_starts(&mut self, starts: u32) {
+        if let Some(facts) = &mut self.discord {
+            facts.starts_remaining = facts
+                .starts_remaining
+                .saturating_add(starts)
+                .min(facts.starts_total);
+        }
+    }
+
     /// One IDENTIFY is sent or promised.
     pub(super) fn spend_start(&mut self, now: Tick) {
         let wall = self.clock.wall_ms();

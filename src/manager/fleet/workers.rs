@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use shardman_core::reconcile::{self, Action, Desired, Phase, StopCause, WorkerView};
 use shardman_core::restart::{RestartPolicy, RestartRecord, RestartStep};
-use shardman_core::{PoolId, Tick, WorkerId};
+use shardman_core::{PoolId, ShardId, Tick, WorkerId};
 use tracing::{error, info, warn};
 
 use super::{Alert, AlertKind, Effect, Fleet, random};
+use crate::manager::handle::Caller;
+use crate::manager::keys::run_of;
 use crate::store::{WorkerRecord, Write};
 use crate::supervisor::{self, Exit, WorkerEvent};
 
@@ -49,21 +51,35 @@ impl Fleet {
                 Some(process) => Some(process).filter(supervisor::is_alive),
                 None => supervisor::find_by_environment(&record.credential),
             };
-            if process.is_none() {
-                supervisor::kill_by_environment(&record.credential);
+            let left_over = process.is_none() && supervisor::lives_by_environment(&record.credential);
+            if process.is_none() && !left_over {
                 info!(worker.id = %worker, "worker {worker} ended while no manager ran");
                 self.table.worker_gone(&worker, now);
                 self.writes.push(Write::WorkerGone(worker));
                 continue;
             }
+            for shard in &record.condemned {
+                self.table.hold_back(*shard, worker.clone());
+            }
+            let condemned = !record.condemned.is_empty();
             record.process = process;
             self.writes.push(Write::Worker(record.clone()));
-            self.effects.push(Effect::Adopt {
-                worker: worker.clone(),
-            });
             let uptime = self.clock.wall_ms().saturating_sub(record.started_at_ms);
-            let started = now - Duration::from_millis(uptime);
-            self.workers.insert(worker, Worker::running(record, started, now));
+            let mut entry = Worker::running(record, now - Duration::from_millis(uptime), now);
+            if left_over {
+                entry.run = Run::Stopping;
+                self.effects.push(Effect::Bury {
+                    worker: worker.clone(),
+                });
+            } else {
+                self.effects.push(Effect::Adopt {
+                    worker: worker.clone(),
+                });
+            }
+            self.workers.insert(worker.clone(), entry);
+            if condemned && !left_over {
+                self.stop(worker, StopCause::LeaseLapsed);
+            }
         }
         let known: Vec<_> = self.workers.keys().cloned().collect();
         let holders: Vec<_> = self
@@ -152,6 +168,31 @@ impl Fleet {
         }
     }
 
+    /// A lease of this child lapsed: its shard is held back until the process
+    /// group is gone, also by the next manager.
+    pub(super) fn condemn(&mut self, worker: &WorkerId, shard: ShardId, now: Tick) {
+        match self.workers.get_mut(worker) {
+            Some(entry) if matches!(entry.run, Run::Running | Run::Stopping) => {
+                entry.record.condemned.push(shard);
+                self.writes.push(Write::Worker(entry.record.clone()));
+                self.lapsed.push(worker.clone());
+            }
+            // It has no process that could still use the shard.
+            Some(_) | None => drop(self.table.worker_gone(worker, now)),
+        }
+    }
+
+    /// Whether a caller may hold shards: a child only while its own run lasts.
+    /// A request may outlive the process that sent it.
+    pub(super) fn may_hold(&self, caller: &Caller) -> bool {
+        match caller {
+            Caller::External | Caller::Operator => true,
+            Caller::Child { worker, run } => self.workers.get(worker).is_some_and(|entry| {
+                entry.run == Run::Running && run_of(&entry.record.credential) == Some(*run)
+            }),
+        }
+    }
+
     /// Compares what should run with what runs.
     pub(super) fn reconcile(&mut self, now: Tick) {
         let views = self.views(now);
@@ -223,6 +264,7 @@ impl Fleet {
             credential: supervisor::hash(credential.as_bytes()),
             shards,
             process: None,
+            condemned: Vec::new(),
             started_at_ms: self.clock.wall_ms(),
         };
         // The next manager must find it even if this one dies right after the

@@ -94,7 +94,35 @@ async fn unanswered_beats_close_the_gateway_before_the_lease_can_be_given_away()
         !seen.iter().any(|seen| matches!(seen, Seen::Release)),
         "nobody is told: {seen:#?}"
     );
-    world.until(|seen| matches!(seen, Seen::Connect)).await;
+    // Nobody else has it: with the next answer the same lease goes on.
+    world.orders.beats(BeatMode::Answer(Directive::CarryOn));
+    let seen = world.until_ready().await;
+    assert!(
+        !seen.iter().any(|seen| matches!(seen, Seen::Connect)),
+        "{seen:#?}"
+    );
+}
+
+#[tokio::test]
+async fn a_proxy_that_answers_for_an_absent_manager_costs_no_lease() {
+    let mut world = World::start(Setup {
+        max_seconds: 3.0,
+        ..Setup::default()
+    })
+    .await;
+    world.until_ready().await;
+    world.orders.beats(BeatMode::Proxy(StatusCode::NOT_FOUND));
+    world.until(|seen| matches!(seen, Seen::Beat(_))).await;
+    world.until(|seen| matches!(seen, Seen::Beat(_))).await;
+    world.orders.beats(BeatMode::Answer(Directive::CarryOn));
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        seen.extend(world.until(|seen| matches!(seen, Seen::Beat(_))).await);
+    }
+    assert!(
+        !seen.iter().any(|seen| matches!(seen, Seen::Closed(_))),
+        "{seen:#?}"
+    );
 }
 
 #[tokio::test]

@@ -79,6 +79,7 @@ impl World {
             session_id: "inherited".to_owned(),
             sequence,
             resume_url: gateway_url.clone(),
+            guild_count: None,
         });
         let (orders, shardman_url) = manager::start(&setup, gateway_url, resume, log).await;
         let args = WorkerArgs {

@@ -21,6 +21,8 @@ pub(crate) enum BeatMode {
     /// Takes the beat and never answers.
     Silent,
     Refuse(StatusCode),
+    /// Something in between answers, not the manager.
+    Proxy(StatusCode),
 }
 
 pub(crate) struct Orders {
@@ -135,7 +137,15 @@ async fn beat(State(orders): State<Arc<Orders>>, Json(beat): Json<Beat>) -> Resp
     match mode {
         BeatMode::Answer(directive) => Json(BeatAnswer { directive }).into_response(),
         BeatMode::Silent => std::future::pending().await,
-        BeatMode::Refuse(status) => (status, Json(json!({"detail": "refused"}))).into_response(),
+        BeatMode::Refuse(status) => {
+            let detail = match status {
+                StatusCode::NOT_FOUND => "Session Not Found",
+                StatusCode::UNAUTHORIZED => "No Shards Available",
+                _ => "refused",
+            };
+            (status, Json(json!({"detail": detail}))).into_response()
+        }
+        BeatMode::Proxy(status) => (status, "page not found").into_response(),
     }
 }
 

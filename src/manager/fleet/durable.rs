@@ -1,0 +1,169 @@
+//! From decisions to durable writes, and back when the disk takes none.
+
+use std::time::Duration;
+
+use shardman_core::lease::{EndCause, LeaseEffect, LeaseRecord, LeaseWrite};
+use shardman_core::{ShardId, Tick, WorkerId};
+use tracing::{info, warn};
+
+use super::{Alert, AlertKind, Effect, Fleet, Turn};
+use crate::manager::request::Answer;
+use crate::store::Write;
+
+/// How long changed resume points and counts may wait for company on their way
+/// to the disk.
+const FLUSH_EVERY: Duration = Duration::from_secs(1);
+
+impl Fleet {
+    /// The writes of a turn did not become durable: no grant of it ever was, no
+    /// start happens. Returns what is done all the same, because it needs no
+    /// disk.
+    pub(in crate::manager) fn undo(&mut self, turn: Turn, reason: &str, now: Tick) -> Vec<Effect> {
+        let grants: Vec<_> = turn.answers.iter().filter_map(Answer::grant).collect();
+        let undone: Vec<_> = grants.iter().map(|grant| grant.session).collect();
+        for session in &undone {
+            self.table.undo(*session, now);
+        }
+        self.refund_starts(grants.iter().map(|grant| u32::from(grant.spent)).sum());
+        for answer in turn.answers {
+            answer.refuse(reason, &undone);
+        }
+        let mut effects = Vec::new();
+        let mut unstarted = Vec::new();
+        for effect in turn.effects {
+            match effect {
+                Effect::Start { worker, .. } => {
+                    self.start_undone(&worker, now);
+                    unstarted.push(worker);
+                }
+                Effect::Alert(Alert {
+                    kind: AlertKind::Connect,
+                    ..
+                }) => {}
+                needs_no_disk => effects.push(needs_no_disk),
+            }
+        }
+        let kept: Vec<_> = turn
+            .writes
+            .into_iter()
+            .filter_map(|write| self.keep(write, &unstarted, now))
+            .collect();
+        self.writes.splice(0..0, kept);
+        self.follow_leases(now);
+        self.changed = true;
+        effects
+    }
+
+    /// A write for the next turn that can write: what ended, ended. What will
+    /// be said anew is not kept, so that a long trouble piles nothing up, and a
+    /// grant must never become durable after it was refused.
+    fn keep(&mut self, write: Write, unstarted: &[WorkerId], now: Tick) -> Option<Write> {
+        match write {
+            Write::Lease(_) => None,
+            Write::Resume(shard, _) => {
+                self.resume.unsave(shard);
+                self.flush_soon(now);
+                None
+            }
+            Write::Discord(_) => {
+                self.unflushed_counts = true;
+                self.flush_soon(now);
+                None
+            }
+            Write::Worker(record) if unstarted.contains(&record.worker) => None,
+            kept @ (Write::LeaseEnded(_) | Write::Plan(_) | Write::Worker(_) | Write::WorkerGone(_)) => {
+                Some(kept)
+            }
+        }
+    }
+
+    /// Turns what the lease table did into writes, alerts and log lines.
+    pub(super) fn follow_leases(&mut self, now: Tick) {
+        let wall = self.clock.wall_ms();
+        for write in self.table.take_writes() {
+            self.writes.push(match write {
+                LeaseWrite::Granted {
+                    shard,
+                    session,
+                    epoch,
+                    holder,
+                    key,
+                    wait_ms,
+                    ttl_ms,
+                } => {
+                    let identify_at_ms = if wait_ms == 0 { 0 } else { wall + wait_ms };
+                    Write::Lease(LeaseRecord {
+                        shard,
+                        session,
+                        epoch,
+                        holder,
+                        key,
+                        identify_at_ms,
+                        ttl_ms,
+                    })
+                }
+                LeaseWrite::Ended { shard, .. } => Write::LeaseEnded(shard),
+            });
+        }
+        for LeaseEffect::Ended {
+            shard,
+            holder,
+            cause,
+            silent_ms,
+            ..
+        } in self.table.take_effects()
+        {
+            self.changed = true;
+            self.line.forget(shard, now);
+            self.waiters.remove(&shard);
+            match cause {
+                EndCause::Released | EndCause::WorkerGone | EndCause::Undone => {}
+                EndCause::OutOfPlan => {
+                    info!(shard.id = %shard, "shard {shard} left the plan and its lease ended");
+                }
+                EndCause::Lapsed => self.lapsed(shard, holder.child(), silent_ms, now),
+            }
+        }
+    }
+
+    fn lapsed(&mut self, shard: ShardId, child: Option<&WorkerId>, silent_ms: u64, now: Tick) {
+        let seconds = silent_ms / 1000;
+        warn!(shard.id = %shard, lease.silent_ms = silent_ms, "lease lost on shard {shard}: no beat for {seconds} s");
+        self.effects.push(Effect::Alert(Alert {
+            kind: AlertKind::Disconnect,
+            shard: Some(shard),
+            text: format!("no beat for {seconds} s"),
+            last_beat_ms: self.clock.wall_ms().saturating_sub(silent_ms),
+        }));
+        if let Some(worker) = child {
+            self.condemn(worker, shard, now);
+        }
+    }
+
+    pub(super) fn flush_soon(&mut self, now: Tick) {
+        if self.flush_at.is_none() {
+            self.flush_at = Some(now + FLUSH_EVERY);
+            self.changed = true;
+        }
+    }
+
+    pub(super) fn flush(&mut self, now: Tick) {
+        let due = self.flush_at.is_some_and(|at| at <= now);
+        // Where something is written anyway, the rest rides along.
+        if !due && (self.writes.is_empty() || self.flush_at.is_none()) {
+            return;
+        }
+        self.flush_at = None;
+        let points = self.resume.take_unsaved();
+        self.writes.extend(
+            points
+                .into_iter()
+                .map(|(shard, point)| Write::Resume(shard, point)),
+        );
+        if std::mem::take(&mut self.unflushed_counts)
+            && let Some(facts) = &self.discord
+        {
+            self.writes.push(Write::Discord(facts.clone()));
+        }
+    }
+}
