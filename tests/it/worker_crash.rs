@@ -95,6 +95,7 @@ fn a_worker_that_is_cut_off_from_its_manager_leaves_its_gateway_by_itself() {
         ("MAX_SECONDS", "4"),
     ]);
     shardman.wait_ready(seconds(20.0));
+    let workers = shardman.workers();
     let manager = shardman.pid();
     signal(manager, Signal::STOP);
     let cut = Instant::now();
@@ -103,7 +104,16 @@ fn a_worker_that_is_cut_off_from_its_manager_leaves_its_gateway_by_itself() {
     });
     eprintln!("cut off to closed: {:?} with MAX_SECONDS 4", cut.elapsed());
     signal(manager, Signal::CONT);
-    shardman.wait_ready(seconds(30.0));
+    eventually(seconds(10.0), "it resumes the same shard", || {
+        (sim.report().resume_count == 1).then_some(())
+    });
+    shardman.wait_ready(seconds(5.0));
+    assert_eq!(sim.report().identify_count, 1);
+    assert_eq!(
+        shardman.workers(),
+        workers,
+        "nobody was killed for the manager's absence"
+    );
     sim.assert_clean();
     assert!(shardman.stop().success());
 }

@@ -195,6 +195,7 @@ pub struct Shardman {
     pub address: SocketAddr,
     folder: tempfile::TempDir,
     settings: Vec<(String, String)>,
+    small_disk: bool,
     running: Option<Running>,
 }
 
@@ -202,6 +203,18 @@ impl Shardman {
     /// `shardman up` with these variables, once it serves.
     #[track_caller]
     pub fn up(settings: &[(&str, &str)]) -> Self {
+        Self::up_as(settings, false)
+    }
+
+    /// The same, and a write beyond a limit on its files fails instead of
+    /// ending it, as a write to a full disk does.
+    #[track_caller]
+    pub fn up_on_a_small_disk(settings: &[(&str, &str)]) -> Self {
+        Self::up_as(settings, true)
+    }
+
+    #[track_caller]
+    fn up_as(settings: &[(&str, &str)], small_disk: bool) -> Self {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let mut all = vec![
             ("LISTEN".to_owned(), address.to_string()),
@@ -217,6 +230,7 @@ impl Shardman {
             address,
             folder,
             settings: all,
+            small_disk,
             running: None,
         };
         shardman.start();
@@ -239,7 +253,13 @@ impl Shardman {
 
     /// Starts it and does not wait.
     pub fn spawn(&mut self) {
-        let mut program = Program::shardman(&["up"]).dir(self.folder.path());
+        let mut program = if self.small_disk {
+            let ignoring = Program::new("sh").arg("-c").arg("trap '' XFSZ; exec \"$0\" up");
+            ignoring.arg(env!("CARGO_BIN_EXE_shardman"))
+        } else {
+            Program::shardman(&["up"])
+        };
+        program = program.dir(self.folder.path());
         for (name, value) in &self.settings {
             program = program.env(name, value);
         }

@@ -1,0 +1,79 @@
+//! The disk takes no more writes.
+
+use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
+
+use crate::support::{Shardman, Sim, eventually, seconds, signal};
+
+/// From now on no file of this process may have more bytes: every commit fails
+/// as on a full disk. `None` for as many as it likes.
+fn limit_files(pid: i32, bytes: Option<u64>) {
+    let limit = Rlimit {
+        current: bytes,
+        maximum: None,
+    };
+    prlimit(Pid::from_raw(pid), Resource::Fsize, limit).unwrap();
+}
+
+#[test]
+fn a_full_disk_takes_no_grant_and_costs_no_lease() {
+    let mut shardman =
+        Shardman::up_on_a_small_disk(&[("MAX_SHARDS", "3"), ("WORKERS", "0"), ("MAX_SECONDS", "30")]);
+    let held = shardman.connect().json()["session_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    limit_files(shardman.pid(), Some(4096));
+    let refused = shardman.connect();
+    assert_eq!(refused.status, 503, "{}", refused.body);
+    assert!(
+        refused.json()["detail"]
+            .as_str()
+            .unwrap()
+            .contains("shardman.redb"),
+        "{}",
+        refused.body
+    );
+    assert!(refused.header("retry-after").is_some());
+    assert_eq!(shardman.beat(&held).status, 204, "beats go on");
+    let fleet = shardman.fleet();
+    assert_eq!(fleet.leased, 1, "what was refused never was");
+    assert!(
+        fleet
+            .trouble
+            .iter()
+            .any(|trouble| trouble.contains("shardman.redb")),
+        "{:?}",
+        fleet.trouble
+    );
+
+    limit_files(shardman.pid(), None);
+    let granted = shardman.connect();
+    assert_eq!(granted.json()["shard_id"], 1, "{}", granted.body);
+    let second = granted.json()["session_id"].as_str().unwrap().to_owned();
+    shardman.kill();
+    shardman.start();
+    assert_eq!(shardman.beat(&held).status, 204);
+    assert_eq!(shardman.beat(&second).status, 204);
+    assert!(shardman.stop().success());
+}
+
+#[test]
+fn a_full_disk_keeps_nobody_from_killing_a_frozen_worker_or_from_stopping() {
+    let sim = Sim::start(2, 2, &[]);
+    let settings = [
+        ("DISCORD_API_URL", &*sim.url()),
+        ("BOT_TOKEN", "t"),
+        ("SHARDS_PER_WORKER", "1"),
+        ("MAX_SECONDS", "3"),
+    ];
+    let mut shardman = Shardman::up_on_a_small_disk(&settings);
+    shardman.wait_ready(seconds(30.0));
+    let frozen = shardman.workers().remove(0).1;
+    limit_files(shardman.pid(), Some(4096));
+    signal(frozen, Signal::STOP);
+    eventually(seconds(6.0), "the frozen worker is killed all the same", || {
+        (!std::path::Path::new(&format!("/proc/{frozen}")).exists()).then_some(())
+    });
+    assert!(shardman.stop().success());
+    sim.assert_clean();
+}
