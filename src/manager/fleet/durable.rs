@@ -40,7 +40,12 @@ impl Fleet {
                     kind: AlertKind::Connect,
                     ..
                 }) => {}
-                needs_no_disk => effects.push(needs_no_disk),
+                needs_no_disk @ (Effect::Adopt { .. }
+                | Effect::Bury { .. }
+                | Effect::Stop { .. }
+                | Effect::Alert(_)) => {
+                    effects.push(needs_no_disk);
+                }
             }
         }
         let kept: Vec<_> = turn
