@@ -13,9 +13,7 @@ use axum::http::StatusCode;
 use axum::routing::post;
 use axum::serve::ListenerExt as _;
 use shardman::http::{HttpState, router, serve};
-use shardman::manager::{
-    Caller, ConnectRequest, Count, IdentifyPlan, Manager, Secrets, Settings, WorkerProgram,
-};
+use shardman::manager::{Caller, ConnectRequest, IdentifyPlan, Manager, Secrets, Settings};
 use shardman::store::MemoryStore;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -99,18 +97,11 @@ async fn bare() -> SocketAddr {
 
 /// A manager with this many leases, and their sessions.
 async fn manager(leases: u32) -> (SocketAddr, Vec<String>) {
-    let settings = Settings {
-        max_seconds: Duration::from_secs(3600),
-        count: Count::Fixed(leases),
-        asks_discord: false,
-        program: WorkerProgram::Command(String::new()),
-        max_workers: Some(0),
-        shards_per_worker: None,
-        worker_env: Vec::new(),
-        grace: Duration::ZERO,
-        logs: std::env::temp_dir().join("shardman-bench-logs"),
-        forget_resume_points: false,
-    };
+    let settings = Settings::leases_only(
+        leases,
+        Duration::from_secs(3600),
+        std::env::temp_dir().join("shardman-bench-logs"),
+    );
     let secrets = Secrets {
         shared: SECRET.to_owned(),
         operator: None,

@@ -38,7 +38,7 @@ struct TimeOfDay;
 
 impl FormatTime for TimeOfDay {
     fn format_time(&self, writer: &mut Writer<'_>) -> fmt::Result {
-        let moment = crate::clock::rfc3339_micros(crate::clock::wall_ms());
+        let moment = shardman_core::wall::rfc3339_micros(crate::clock::wall_ms());
         writer.write_str(moment.get(11..19).unwrap_or(&moment))
     }
 }

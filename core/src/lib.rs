@@ -12,6 +12,7 @@ pub mod reconcile;
 pub mod restart;
 pub mod resume;
 pub mod tick;
+pub mod wall;
 pub mod wire;
 
 pub use id::{Epoch, PoolId, SessionId, ShardId, WorkerId};

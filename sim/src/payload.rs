@@ -5,13 +5,12 @@
 
 #[cfg(test)]
 mod tests;
-mod time;
 
 use serde_json::{Value, json};
 use shardman_core::id::ShardId;
 
 use crate::rules::{Event, Guilds};
-pub(crate) use time::iso8601;
+pub(crate) use shardman_core::wall::rfc3339_micros as iso8601;
 
 /// Unix milliseconds of Discord's epoch, from which snowflakes count.
 const DISCORD_EPOCH_MS: u64 = 1_420_070_400_000;

@@ -14,7 +14,7 @@ use tower::ServiceExt as _;
 
 use super::reference;
 use super::{HttpState, router};
-use crate::manager::{Count, Manager, ManagerHandle, Secrets, Settings, WorkerProgram};
+use crate::manager::{Manager, ManagerHandle, Secrets, Settings};
 use crate::store::MemoryStore;
 
 const SECRET: &str = "s3cret";
@@ -22,18 +22,11 @@ const UNKNOWN_SESSION: &str = "00000000-0000-4000-8000-000000000000";
 
 /// A manager of four shards whose secret is [`SECRET`].
 pub(super) fn manager() -> ManagerHandle {
-    let settings = Settings {
-        max_seconds: Duration::from_secs(60),
-        count: Count::Fixed(4),
-        asks_discord: false,
-        program: WorkerProgram::Command(String::new()),
-        max_workers: Some(0),
-        shards_per_worker: None,
-        worker_env: Vec::new(),
-        grace: Duration::ZERO,
-        logs: std::env::temp_dir().join("shardman-test-logs"),
-        forget_resume_points: false,
-    };
+    let settings = Settings::leases_only(
+        4,
+        Duration::from_secs(60),
+        std::env::temp_dir().join("shardman-test-logs"),
+    );
     let secrets = Secrets {
         shared: SECRET.to_owned(),
         operator: None,

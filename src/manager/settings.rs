@@ -46,6 +46,24 @@ pub struct Settings {
     pub forget_resume_points: bool,
 }
 
+impl Settings {
+    /// A manager that starts nothing and asks nobody: it leases `shards`.
+    pub fn leases_only(shards: u32, max_seconds: Duration, logs: PathBuf) -> Self {
+        Self {
+            max_seconds,
+            count: Count::Fixed(shards),
+            asks_discord: false,
+            program: WorkerProgram::Command(String::new()),
+            max_workers: Some(0),
+            shards_per_worker: None,
+            worker_env: Vec::new(),
+            grace: Duration::ZERO,
+            logs,
+            forget_resume_points: false,
+        }
+    }
+}
+
 /// The most shards that one bundled worker takes unless told otherwise: what
 /// one crash or restart touches.
 const SHARDS_PER_WORKER: u32 = 16;

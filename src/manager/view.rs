@@ -5,7 +5,8 @@ use shardman_core::wire::{FleetView, ShardState, ShardView, Status, StatusShard,
 use shardman_core::{ShardId, Tick};
 
 use super::fleet::{Fleet, Run};
-use crate::clock::{Clock, rfc3339_micros};
+use crate::clock::Clock;
+use shardman_core::wall::rfc3339_micros;
 
 /// Counts of the fleet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -5,6 +5,7 @@
 
 mod support;
 
+mod alerts;
 mod bots;
 mod config;
 mod connect;

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shardman_core::wire::ShardState;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use crate::Context;
@@ -107,12 +109,7 @@ impl Holder {
         while self.lease.deadline.is_past(now()) {
             tokio::select! {
                 biased;
-                () = self.context.stop.cancelled() => return Err(LeaseEnd::Stopped),
-                changed = self.beats.verdict.changed() => {
-                    changed.map_err(|_| LeaseEnd::Lost)?;
-                    let verdict = *self.beats.verdict.borrow_and_update();
-                    self.obey(verdict)?;
-                }
+                verdict = news(&self.context.stop, &mut self.beats.verdict) => self.obey(verdict?)?,
                 () = tokio::time::sleep(SILENCE_CHECK) => {}
             }
         }
@@ -223,12 +220,7 @@ impl Holder {
             let left = self.left_or_end()?;
             tokio::select! {
                 biased;
-                () = self.context.stop.cancelled() => return Err(LeaseEnd::Stopped),
-                changed = self.beats.verdict.changed() => {
-                    changed.map_err(|_| LeaseEnd::Lost)?;
-                    let verdict = *self.beats.verdict.borrow_and_update();
-                    self.obey(verdict)?;
-                }
+                verdict = news(&self.context.stop, &mut self.beats.verdict) => self.obey(verdict?)?,
                 () = &mut done => return Ok(()),
                 () = tokio::time::sleep(left) => {}
             }
@@ -241,12 +233,7 @@ impl Holder {
             let left = self.left_or_end()?;
             tokio::select! {
                 biased;
-                () = self.context.stop.cancelled() => return Err(LeaseEnd::Stopped),
-                changed = self.beats.verdict.changed() => {
-                    changed.map_err(|_| LeaseEnd::Lost)?;
-                    let verdict = *self.beats.verdict.borrow_and_update();
-                    self.obey(verdict)?;
-                }
+                verdict = news(&self.context.stop, &mut self.beats.verdict) => self.obey(verdict?)?,
                 () = self.lane.drained() => return Ok(()),
                 () = tokio::time::sleep(left) => {}
             }
@@ -313,6 +300,19 @@ impl Holder {
         {
             warn!(shard.id = %self.lease.shard, %error, "shard {} was not handed back; its lease will lapse", self.lease.shard);
         }
+    }
+}
+
+/// What interrupts every wait: the end of the worker, or a new verdict.
+async fn news(stop: &CancellationToken, verdict: &mut watch::Receiver<Verdict>) -> Result<Verdict, LeaseEnd> {
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => Err(LeaseEnd::Stopped),
+        changed = verdict.changed() => match changed {
+            Ok(()) => Ok(*verdict.borrow_and_update()),
+            // The beats ended: the manager has said its last word.
+            Err(_) => Err(LeaseEnd::Lost),
+        },
     }
 }
 
