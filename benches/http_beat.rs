@@ -20,6 +20,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 const CONNECTIONS: usize = 64;
+/// Different requests of one connection: 10,000 sessions over 64 connections.
+const REQUESTS: usize = 156;
 const SECRET: &str = "bench-secret-of-a-usual-length";
 
 #[expect(clippy::print_stdout, reason = "a bench prints its figures")]
@@ -144,11 +146,14 @@ fn load(address: SocketAddr, sessions: &[String], lasts: Duration) -> f64 {
     runtime.block_on(async {
         let clients: Vec<_> = (0..CONNECTIONS)
             .map(|number| {
-                // Each connection goes through sessions of its own.
+                // Each connection goes through sessions of its own, and through as
+                // many requests in every case, so that the clients cost the same.
                 let mine: Vec<_> = sessions
                     .iter()
-                    .skip(number % sessions.len())
+                    .cycle()
+                    .skip(number)
                     .step_by(CONNECTIONS)
+                    .take(REQUESTS)
                     .map(request)
                     .collect();
                 tokio::spawn(client(address, mine, Arc::clone(&done), Arc::clone(&stop)))
