@@ -14,6 +14,7 @@ mod disk;
 mod fleet;
 mod manager_crash;
 mod simulator;
+mod sink;
 mod storms;
 mod tidy;
 mod worker_crash;

@@ -112,6 +112,15 @@ impl Program {
             .unwrap()
     }
 
+    /// Starts it with its standard output in a pipe. The caller ends it.
+    pub fn pipe(mut self) -> Child {
+        self.command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+
     /// Starts it with its output in `log`.
     pub fn spawn(mut self, log: &Path) -> Running {
         let child = self.start(log);
