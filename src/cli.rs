@@ -7,7 +7,9 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Command, ConfigError};
 
 mod check;
+mod manager;
 mod progress;
+mod resume;
 mod status;
 mod up;
 
@@ -26,6 +28,7 @@ pub async fn run(command: Command) -> ExitCode {
         Command::Up(args) => up::up(*args).await,
         Command::Check(args) => check::check(*args).await,
         Command::Status(args) => status::status(args).await,
+        Command::Resume(args) => resume::resume(args).await,
         Command::Sim(args) => sim(*args).await,
         Command::Worker(args) => worker(*args).await,
     };

@@ -74,6 +74,17 @@ impl Client {
             .await
     }
 
+    pub async fn post(&self, url: &str, secret: &str) -> Result<Answer, CallError> {
+        let mut secret = HeaderValue::from_str(secret).map_err(|_| CallError::BadSecret)?;
+        secret.set_sensitive(true);
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(url)
+            .header(AUTHORIZATION, secret);
+        self.call(request.body(Full::default()).map_err(|_| CallError::BadUrl)?)
+            .await
+    }
+
     pub async fn post_json(&self, url: &str, json: Vec<u8>) -> Result<Answer, CallError> {
         let request = Request::builder()
             .method(Method::POST)

@@ -39,6 +39,8 @@ pub enum Command {
     Sim(Box<SimArgs>),
     /// Show the fleet of a running manager
     Status(StatusArgs),
+    /// Start a halted fleet again, once the cause is gone
+    Resume(ManagerArgs),
     /// Check the configuration and the token, and start nothing
     Check(Box<UpArgs>),
 }
@@ -103,9 +105,20 @@ pub struct UpArgs {
     pub sim_max_concurrency: u32,
 }
 
-/// Which manager to ask.
+/// What to show of which manager.
 #[derive(Args, Clone, Debug)]
 pub struct StatusArgs {
+    #[command(flatten)]
+    pub manager: ManagerArgs,
+
+    /// Print JSON for scripts.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which manager to ask.
+#[derive(Args, Clone, Debug)]
+pub struct ManagerArgs {
     /// Where the manager's HTTP API is.
     #[arg(
         long,
@@ -118,10 +131,6 @@ pub struct StatusArgs {
     /// The manager's data folder, for the secret it made if none was set.
     #[arg(long, env = "DATA_DIR", default_value = "data", value_name = "FOLDER")]
     pub data_dir: PathBuf,
-
-    /// Print JSON for scripts.
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// A configuration that cannot be used: one line.

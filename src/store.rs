@@ -30,6 +30,8 @@ pub enum Write {
     LeaseEnded(ShardId),
     Plan(Plan),
     Discord(DiscordFacts),
+    /// `None` ends a halt.
+    Halt(Option<HaltRecord>),
     /// `None` forgets the point.
     Resume(ShardId, Option<SavedPoint>),
     Worker(WorkerRecord),
@@ -47,6 +49,14 @@ pub struct DiscordFacts {
     pub starts_remaining: u32,
     /// Wall clock, milliseconds since 1970.
     pub starts_reset_at_ms: u64,
+}
+
+/// Why the fleet is halted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HaltRecord {
+    pub reason: String,
+    /// Wall clock, milliseconds since 1970.
+    pub at_ms: u64,
 }
 
 /// A child, as the next manager must know it to adopt it.
@@ -80,6 +90,7 @@ pub struct Saved {
     pub next_epoch: Epoch,
     pub plan: Option<Plan>,
     pub discord: Option<DiscordFacts>,
+    pub halt: Option<HaltRecord>,
     pub leases: Vec<LeaseRecord>,
     pub resume: BTreeMap<ShardId, SavedPoint>,
     pub workers: Vec<WorkerRecord>,

@@ -2,31 +2,20 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
-use shardman_core::wire::{Detail, FleetView, ShardView, WorkerView};
+use anyhow::Context as _;
+use shardman_core::wire::{FleetView, ShardView, WorkerView};
 
-use crate::client::Client;
-use crate::config::{ConfigError, SecretSettings, StatusArgs, kept_secret};
+use super::manager;
+use crate::config::StatusArgs;
 
 /// Exit code when the manager runs and the fleet is not whole.
 const EXIT_NOT_READY: u8 = 3;
 
 #[expect(clippy::print_stdout, reason = "the table is what the command is for")]
 pub(super) async fn status(args: StatusArgs) -> anyhow::Result<ExitCode> {
-    let secret = secret(&args)?;
-    let url = format!("{}/fleet", args.url.trim_end_matches('/'));
-    let answer = Client::new()?.get(&url, &secret).await.with_context(|| {
-        format!(
-            "no manager answers at {}; start one with `shardman up`, or give --url",
-            args.url
-        )
-    })?;
+    let answer = manager::get(&args.manager, "/fleet").await?;
     if !answer.status.is_success() {
-        let detail = serde_json::from_slice::<Detail>(&answer.body).map(|body| body.detail);
-        bail!(
-            "the manager refused: {}",
-            detail.unwrap_or_else(|_| answer.status.to_string())
-        );
+        return Err(manager::refusal(&answer));
     }
     let fleet: FleetView =
         serde_json::from_slice(&answer.body).context("the manager's answer makes no sense")?;
@@ -41,21 +30,6 @@ pub(super) async fn status(args: StatusArgs) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::from(EXIT_NOT_READY)
     })
-}
-
-fn secret(args: &StatusArgs) -> Result<String, ConfigError> {
-    let secrets = SecretSettings::from_env()?;
-    if let Some(secret) = secrets.operator.or(secrets.secret) {
-        return Ok(secret);
-    }
-    for folder in [args.data_dir.clone(), args.data_dir.join("sim")] {
-        if let Some(secret) = kept_secret(&folder.join("secret"))? {
-            return Ok(secret);
-        }
-    }
-    Err(ConfigError(
-        "SECRET is not set: set it to the manager's, or run this where the manager's DATA_DIR is".to_owned(),
-    ))
 }
 
 fn render(fleet: &FleetView) -> String {

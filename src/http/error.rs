@@ -31,6 +31,10 @@ pub(super) enum Refusal {
     WrongSecret,
     NoShardFree(Version),
     SessionNotFound,
+    /// The secret is good, and not an operator's.
+    NotAnOperator,
+    /// There is no halt to end.
+    NotHalted,
     /// The manager cannot do it now.
     Unavailable {
         reason: String,
@@ -88,6 +92,8 @@ impl Refusal {
             Self::NoShardFree(Version::Current) => (StatusCode::UNAUTHORIZED, "No Shards Available"),
             Self::NoShardFree(Version::Older) => (StatusCode::UNAUTHORIZED, "Too Many Shards"),
             Self::SessionNotFound => (StatusCode::NOT_FOUND, "Session Not Found"),
+            Self::NotAnOperator => (StatusCode::FORBIDDEN, "Operators Only: use OPERATOR_SECRET"),
+            Self::NotHalted => (StatusCode::CONFLICT, "The fleet is not halted"),
             Self::Unavailable { reason, .. } | Self::NotReady { reason } => {
                 (StatusCode::SERVICE_UNAVAILABLE, reason)
             }
@@ -108,6 +114,8 @@ impl Refusal {
             | Self::WrongSecret
             | Self::NoShardFree(_)
             | Self::SessionNotFound
+            | Self::NotAnOperator
+            | Self::NotHalted
             | Self::NotReady { .. }
             | Self::UnknownPath => None,
         }
@@ -125,6 +133,8 @@ impl IntoResponse for Refusal {
             | Self::WrongSecret
             | Self::NoShardFree(_)
             | Self::SessionNotFound
+            | Self::NotAnOperator
+            | Self::NotHalted
             | Self::Unavailable { .. }
             | Self::NotReady { .. }
             | Self::UnknownPath

@@ -1,4 +1,5 @@
-//! `GET /fleet`: every planned shard and every worker.
+//! `GET /fleet`: every planned shard and every worker; `POST /fleet/resume`:
+//! the cause of a halt is gone.
 
 use axum::extract::{Request, State};
 use axum::response::Response;
@@ -9,6 +10,21 @@ use super::{HttpState, secret};
 pub(super) async fn fleet(State(state): State<HttpState>, request: Request) -> Result<Response, Refusal> {
     match secret::from_header(&state.manager, request.headers())? {
         Some(_) => Ok(error::ok(&state.manager.fleet())),
+        None => Err(Refusal::Invalid(vec![secret::missing_header()])),
+    }
+}
+
+pub(super) async fn resume(State(state): State<HttpState>, request: Request) -> Result<Response, Refusal> {
+    match secret::from_header(&state.manager, request.headers())? {
+        Some(caller) if state.manager.may_operate(&caller) => {
+            let resumed = state.manager.resume_fleet().await?;
+            if resumed {
+                Ok(error::no_content())
+            } else {
+                Err(Refusal::NotHalted)
+            }
+        }
+        Some(_) => Err(Refusal::NotAnOperator),
         None => Err(Refusal::Invalid(vec![secret::missing_header()])),
     }
 }

@@ -28,6 +28,7 @@ fn routes() -> Vec<Route> {
         route("/sessions/{session_id}", "DELETE", delete(session::delete)),
         route("/status", "GET", get(status::status)),
         route("/fleet", "GET", get(fleet::fleet)),
+        route("/fleet/resume", "POST", post(fleet::resume)),
         route("/identify", "POST", post(identify::identify)),
         route("/health", "GET", get(health::health)),
         route("/ready", "GET", get(health::ready)),

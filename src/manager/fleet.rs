@@ -19,11 +19,12 @@ use super::handle::{Caller, DisconnectError, IdentifyError};
 use super::request::{Answer, Request};
 use super::settings::Settings;
 use crate::clock::Clock;
-use crate::store::{DiscordFacts, Saved, Write};
+use crate::store::{DiscordFacts, HaltRecord, Saved, Write};
 
 mod connect;
 mod discord;
 mod durable;
+mod halt;
 mod workers;
 
 pub(super) use workers::{Run, Worker};
@@ -65,6 +66,7 @@ pub(super) struct Fleet {
     pub(super) workers: BTreeMap<WorkerId, Worker>,
     waiters: BTreeMap<ShardId, oneshot::Sender<Result<Permit, IdentifyError>>>,
     pub(super) stopping: bool,
+    halted: Option<HaltRecord>,
     /// Why the disk takes no writes, while it does not.
     pub(super) store_trouble: Option<String>,
     unflushed_counts: bool,
@@ -125,6 +127,7 @@ impl Fleet {
             workers: BTreeMap::new(),
             waiters: BTreeMap::new(),
             stopping: false,
+            halted: saved.halt,
             store_trouble: None,
             unflushed_counts: false,
             flush_at: None,
@@ -150,6 +153,7 @@ impl Fleet {
     ) -> Result<(), BeatError> {
         let point = report.gateway.take();
         let guild_count = report.guild_count;
+        let close_code = report.close_code;
         let beaten = self.table.beat(&holder(caller), session, report, now);
         let beaten = match beaten {
             Ok(beaten) => beaten,
@@ -160,6 +164,9 @@ impl Fleet {
         };
         if let Some((before, after)) = beaten.change {
             self.state_changed(beaten.shard, before, after, now);
+        }
+        if let Some(code) = close_code {
+            self.connection_closed(beaten.shard, code);
         }
         if let Some(point) = point {
             self.resume
@@ -218,7 +225,7 @@ impl Fleet {
 
     /// When the next turn is due although nothing happens.
     pub(super) fn poll_timeout(&self, now: Tick) -> Option<Tick> {
-        let line = if self.starts_left() > 0 {
+        let line = if self.starts_left() > 0 && self.halted.is_none() {
             self.line.poll_timeout(now)
         } else {
             None
@@ -283,6 +290,10 @@ impl Fleet {
             Request::Worker(event) => self.worker_event(event, now),
             Request::Discord(news) => self.discord_news(news, now),
             Request::Stop => self.stop_all(),
+            Request::Resume { reply } => {
+                let resumed = self.resume_fleet(now);
+                self.answers.push(Answer::Resume { resumed, reply });
+            }
         }
     }
 }

@@ -239,6 +239,29 @@ impl ManagerHandle {
         let _ = self.requests.send(Request::Discord(news)).await;
     }
 
+    /// Whether this caller may steer the fleet: whoever has the operator's
+    /// secret, or the shared one where operators have none of their own.
+    pub fn may_operate(&self, caller: &Caller) -> bool {
+        match caller {
+            Caller::Operator => true,
+            Caller::External => !self.shared.keys.has_operator(),
+            Caller::Child { .. } => false,
+        }
+    }
+
+    /// The cause of a halt is gone. False when nothing was halted.
+    pub async fn resume_fleet(&self) -> Result<bool, DisconnectError> {
+        let gone = || DisconnectError::Unavailable {
+            reason: STOPPED.to_owned(),
+        };
+        let (reply, answer) = oneshot::channel();
+        self.requests
+            .send(Request::Resume { reply })
+            .await
+            .map_err(|_| gone())?;
+        answer.await.unwrap_or_else(|_| Err(gone()))
+    }
+
     /// Stops every child; a second time, kills them.
     pub async fn stop_fleet(&self) {
         let _ = self.requests.send(Request::Stop).await;

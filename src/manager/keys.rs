@@ -34,6 +34,10 @@ impl Keys {
         }
     }
 
+    pub(super) fn has_operator(&self) -> bool {
+        self.operator.is_some()
+    }
+
     pub(super) fn authorize(&self, secret: &[u8]) -> Option<Caller> {
         let presented = hash(secret);
         if bool::from(presented.ct_eq(&self.shared)) {

@@ -27,6 +27,10 @@ pub(super) enum Request {
     },
     Worker(WorkerEvent),
     Discord(DiscordNews),
+    /// The cause of a halt is gone.
+    Resume {
+        reply: oneshot::Sender<Result<bool, DisconnectError>>,
+    },
     /// Stop every child; a second time, kill them.
     Stop,
 }
@@ -53,6 +57,10 @@ pub(super) enum Answer {
     Disconnect {
         reply: oneshot::Sender<Result<(), DisconnectError>>,
     },
+    Resume {
+        resumed: bool,
+        reply: oneshot::Sender<Result<bool, DisconnectError>>,
+    },
 }
 
 impl Answer {
@@ -64,6 +72,7 @@ impl Answer {
                 connection, reply, ..
             } => drop(reply.send(Ok(connection))),
             Self::Disconnect { reply } => drop(reply.send(Ok(()))),
+            Self::Resume { resumed, reply } => drop(reply.send(Ok(resumed))),
         }
     }
 
@@ -71,7 +80,7 @@ impl Answer {
     pub(super) fn grant(&self) -> Option<Grant> {
         match self {
             Self::Connect { grant, .. } => *grant,
-            Self::Disconnect { .. } => None,
+            Self::Disconnect { .. } | Self::Resume { .. } => None,
         }
     }
 
@@ -90,6 +99,7 @@ impl Answer {
             // A repeated request asks for what is durable already.
             repeated @ Self::Connect { .. } => repeated.send(),
             Self::Disconnect { reply } => drop(reply.send(Err(DisconnectError::Unavailable { reason }))),
+            Self::Resume { reply, .. } => drop(reply.send(Err(DisconnectError::Unavailable { reason }))),
         }
     }
 }

@@ -61,6 +61,7 @@ fn trouble(fleet: &Fleet) -> Vec<String> {
     let mut trouble: Vec<String> = Vec::new();
     trouble.extend(fleet.waits_for_discord());
     trouble.extend(fleet.store_trouble.clone());
+    trouble.extend(fleet.halted_because());
     if fleet.starts_left() == 0 {
         trouble.push(fleet.starts_used_up());
     }

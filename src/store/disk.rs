@@ -23,7 +23,7 @@ const FORMAT: u64 = 1;
 
 /// `format`, `next_epoch`.
 const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("shardman");
-/// `plan`, `discord`, as JSON.
+/// `plan`, `discord`, `halt`, as JSON.
 const FACTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("facts");
 const LEASES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("leases");
 const RESUME: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("resume");
@@ -203,6 +203,8 @@ fn apply(transaction: &WriteTransaction, write: &Write) -> Result<(), redb::Erro
         Write::LeaseEnded(shard) => remove(transaction, LEASES, &shard.to_string()),
         Write::Plan(plan) => put(transaction, FACTS, "plan", plan),
         Write::Discord(facts) => put(transaction, FACTS, "discord", facts),
+        Write::Halt(Some(halt)) => put(transaction, FACTS, "halt", halt),
+        Write::Halt(None) => remove(transaction, FACTS, "halt"),
         Write::Resume(shard, Some(point)) => put(transaction, RESUME, &shard.to_string(), point),
         Write::Resume(shard, None) => remove(transaction, RESUME, &shard.to_string()),
         Write::Worker(record) => put(transaction, WORKERS, record.worker.as_str(), record),
@@ -252,6 +254,7 @@ fn read(database: &Database) -> Result<Saved, redb::Error> {
     };
     saved.plan = fact("plan")?.map(|json| parse(&json)).transpose()?;
     saved.discord = fact("discord")?.map(|json| parse(&json)).transpose()?;
+    saved.halt = fact("halt")?.map(|json| parse(&json)).transpose()?;
     for (_, json) in rows(LEASES)? {
         saved.leases.push(parse(&json)?);
     }

@@ -40,6 +40,10 @@ fn write() -> impl Strategy<Value = Write> {
         (0u32..6, 1u64..1000).prop_map(|(number, epoch)| Write::Lease(lease(number, epoch))),
         shard.clone().prop_map(Write::LeaseEnded),
         (1u32..9).prop_map(|total| Write::Plan(Plan::of_total(total))),
+        proptest::option::of(any::<u64>()).prop_map(|at_ms| Write::Halt(at_ms.map(|at_ms| HaltRecord {
+            reason: "4014".into(),
+            at_ms
+        }))),
         (shard, proptest::option::of(any::<u64>()))
             .prop_map(move |(shard, sequence)| Write::Resume(shard, sequence.map(point))),
         (worker.clone(), proptest::option::of(any::<i32>())).prop_map(|(worker, pid)| {

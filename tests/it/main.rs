@@ -12,6 +12,7 @@ mod connect;
 mod contract;
 mod disk;
 mod fleet;
+mod halt;
 mod manager_crash;
 mod simulator;
 mod sink;

@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 mod http;
 mod process;
 mod sim;
+mod webhook;
 
 pub use http::{Connection, Response, call, get, post};
 pub use process::{Program, Shardman, free_port, signal, tools};
 pub use sim::Sim;
+pub use webhook::webhook;
 
 /// Waits until `probe` has something, at most `within`.
 #[track_caller]

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use shardman_core::close_code::{CloseMeaning, meaning};
 use shardman_core::wire::ShardState;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -139,7 +140,7 @@ impl Holder {
         let shard = self.lease.shard;
         match *end {
             End::Lease(end) => return Err(end),
-            End::Closed(code @ Some(4010 | 4011)) => {
+            End::Closed(code) if meaning(code) == CloseMeaning::Plan => {
                 self.beats.report_disconnected(code);
                 error!(
                     shard.id = %shard, close_code = code,
@@ -147,7 +148,7 @@ impl Holder {
                 );
                 return Ok(OUT_OF_PLAN_PAUSE);
             }
-            End::Closed(Some(code)) if let Some(remedy) = remedy(code) => {
+            End::Closed(Some(code)) if let CloseMeaning::Halt(remedy) = meaning(Some(code)) => {
                 self.beats.report_disconnected(Some(code));
                 error!(shard.id = %shard, close_code = code, "Discord refused shard {shard} (close code {code}): {remedy}");
                 self.context
@@ -158,7 +159,7 @@ impl Holder {
             End::Closed(code) => {
                 self.beats.report_disconnected(code);
                 info!(shard.id = %shard, close_code = code, "gateway connection of shard {shard} ended; coming back");
-                if matches!(code, Some(4006 | 4007 | 4009)) {
+                if meaning(code) == CloseMeaning::NewSession {
                     self.forget_session("the gateway session cannot be resumed");
                 }
             }
@@ -313,20 +314,5 @@ async fn news(stop: &CancellationToken, verdict: &mut watch::Receiver<Verdict>) 
             // The beats ended: the manager has said its last word.
             Err(_) => Err(LeaseEnd::Lost),
         },
-    }
-}
-
-/// What to do about a close code that no restart can cure.
-const fn remedy(code: u16) -> Option<&'static str> {
-    match code {
-        4004 => Some(
-            "the token is wrong; set BOT_TOKEN to the one on the bot's page in Discord's developer portal",
-        ),
-        4012 => Some("it no longer speaks this gateway version; update Shardman"),
-        4013 => Some("INTENTS is not a valid set of intents; correct it"),
-        4014 => Some(
-            "an intent in INTENTS is not approved for this bot; enable it on the bot's page in Discord's developer portal, or leave it out",
-        ),
-        _ => None,
     }
 }

@@ -24,7 +24,7 @@ impl Fleet {
         if self.stopping {
             return Err(unavailable("the manager is shutting down".to_owned()));
         }
-        if let Some(reason) = self.waits_for_discord() {
+        if let Some(reason) = self.waits_for_discord().or_else(|| self.halted_because()) {
             return Err(unavailable(reason));
         }
         if !self.may_hold(&request.caller) {
@@ -126,7 +126,7 @@ impl Fleet {
             self.waiters.remove(&shard);
             self.line.leave(shard);
         }
-        if self.starts_left() == 0 {
+        if self.starts_left() == 0 || self.halted.is_some() {
             return;
         }
         for permit in self.line.poll(now) {

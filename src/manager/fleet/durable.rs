@@ -76,9 +76,11 @@ impl Fleet {
                 None
             }
             Write::Worker(record) if unstarted.contains(&record.worker) => None,
-            kept @ (Write::LeaseEnded(_) | Write::Plan(_) | Write::Worker(_) | Write::WorkerGone(_)) => {
-                Some(kept)
-            }
+            kept @ (Write::LeaseEnded(_)
+            | Write::Plan(_)
+            | Write::Halt(_)
+            | Write::Worker(_)
+            | Write::WorkerGone(_)) => Some(kept),
         }
     }
 

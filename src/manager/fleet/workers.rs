@@ -152,7 +152,8 @@ impl Fleet {
         for line in lines {
             warn!(worker.id = %worker, "worker {worker} said: {line}");
         }
-        if run == Run::Halted || crash_looping {
+        // A halted fleet has told why already.
+        if (run == Run::Halted || crash_looping) && self.halted.is_none() {
             let verdict = if run == Run::Halted {
                 "is halted"
             } else {
@@ -206,7 +207,7 @@ impl Fleet {
             max_workers: self.settings.max_workers(planned),
             shards_per_worker: self.settings.shards_per_worker(planned),
         };
-        let uncovered = match self.waits_for_discord() {
+        let uncovered = match self.waits_for_discord().or_else(|| self.halted_because()) {
             None => u32::try_from(self.table.free_count()).unwrap_or(u32::MAX),
             Some(_) => 0,
         };

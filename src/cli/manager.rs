@@ -1,0 +1,58 @@
+//! The running manager, as the commands that ask it see it.
+
+use anyhow::{Context as _, anyhow};
+use shardman_core::wire::Detail;
+
+use crate::client::{Answer, Client};
+use crate::config::{ConfigError, ManagerArgs, SecretSettings, kept_secret};
+
+pub(super) async fn get(args: &ManagerArgs, path: &str) -> anyhow::Result<Answer> {
+    let secret = secret(args)?;
+    Client::new()?
+        .get(&url(args, path), &secret)
+        .await
+        .with_context(|| absent(args))
+}
+
+pub(super) async fn post(args: &ManagerArgs, path: &str) -> anyhow::Result<Answer> {
+    let secret = secret(args)?;
+    Client::new()?
+        .post(&url(args, path), &secret)
+        .await
+        .with_context(|| absent(args))
+}
+
+/// What the manager said instead of yes.
+pub(super) fn refusal(answer: &Answer) -> anyhow::Error {
+    let detail = serde_json::from_slice::<Detail>(&answer.body).map(|body| body.detail);
+    anyhow!(
+        "the manager refused: {}",
+        detail.unwrap_or_else(|_| answer.status.to_string())
+    )
+}
+
+fn url(args: &ManagerArgs, path: &str) -> String {
+    format!("{}{path}", args.url.trim_end_matches('/'))
+}
+
+fn absent(args: &ManagerArgs) -> String {
+    format!(
+        "no manager answers at {}; start one with `shardman up`, or give --url",
+        args.url
+    )
+}
+
+fn secret(args: &ManagerArgs) -> Result<String, ConfigError> {
+    let secrets = SecretSettings::from_env()?;
+    if let Some(secret) = secrets.operator.or(secrets.secret) {
+        return Ok(secret);
+    }
+    for folder in [args.data_dir.clone(), args.data_dir.join("sim")] {
+        if let Some(secret) = kept_secret(&folder.join("secret"))? {
+            return Ok(secret);
+        }
+    }
+    Err(ConfigError(
+        "SECRET is not set: set it to the manager's, or run this where the manager's DATA_DIR is".to_owned(),
+    ))
+}
