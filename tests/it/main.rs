@@ -14,6 +14,7 @@ mod disk;
 mod fleet;
 mod halt;
 mod manager_crash;
+mod resume;
 mod simulator;
 mod sink;
 mod storms;

@@ -74,6 +74,7 @@ impl Holder {
             guilds,
         };
         holder.publish_session();
+        holder.beats.figures.set_guild_count(holder.guilds.count());
         holder
     }
 
