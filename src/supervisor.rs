@@ -17,7 +17,6 @@ mod child;
 mod output;
 mod unix;
 
-pub use output::last_lines;
 pub(crate) use unix::hash;
 pub use unix::{find_by_environment, is_alive, lives_by_environment, raise_descriptor_limit};
 
@@ -51,6 +50,7 @@ pub enum WorkerEvent {
     Gone {
         worker: WorkerId,
         exit: Exit,
+        last_lines: Vec<String>,
     },
 }
 
@@ -131,12 +131,14 @@ impl Supervisor {
         let spawner = self.spawner.clone();
         tokio::spawn(async move {
             let worker = launch.worker.clone();
-            let spawned = match child::command(&launch, &log) {
+            let command = child::command(&launch, &log);
+            let from = output::end(&log);
+            let spawned = match command {
                 Ok(command) => spawn(&spawner, command).await,
                 Err(error) => Err(error),
             };
             let event = match spawned {
-                Ok(child) => child::started(worker, child, stops, events.clone()).await,
+                Ok(child) => child::started(worker, child, stops, events.clone(), (&log, from)).await,
                 Err(error) => WorkerEvent::NotStarted { worker, error },
             };
             report(&events, event).await;
@@ -147,10 +149,18 @@ impl Supervisor {
     pub fn adopt(&mut self, worker: &WorkerId, process: &ProcessId) {
         let stops = self.door(worker);
         let events = self.events.clone();
-        let (worker, pid) = (worker.clone(), process.pid);
+        let (worker, pid, log) = (worker.clone(), process.pid, self.log_path(worker));
         tokio::spawn(async move {
             let exit = child::watch(&worker, pid, None, stops).await;
-            report(&events, WorkerEvent::Gone { worker, exit }).await;
+            report(
+                &events,
+                WorkerEvent::Gone {
+                    worker,
+                    exit,
+                    last_lines: output::last_lines(&log, 0),
+                },
+            )
+            .await;
         });
     }
 
@@ -166,6 +176,7 @@ impl Supervisor {
                 WorkerEvent::Gone {
                     worker,
                     exit: Exit::Unknown,
+                    last_lines: Vec::new(),
                 },
             )
             .await;

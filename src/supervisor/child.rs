@@ -44,6 +44,7 @@ pub(super) async fn started(
     child: Child,
     stops: mpsc::Receiver<Duration>,
     events: mpsc::Sender<WorkerEvent>,
+    (log, from): (&Path, u64),
 ) -> WorkerEvent {
     let pid = i32::try_from(child.id()).expect("a pid fits in an i32");
     match unix::identify(pid) {
@@ -61,7 +62,11 @@ pub(super) async fn started(
         Err(error) => debug!(worker.id = %worker, %error, "worker {worker} cannot be identified"),
     }
     let exit = watch(&worker, pid, Some(child), stops).await;
-    WorkerEvent::Gone { worker, exit }
+    WorkerEvent::Gone {
+        worker,
+        exit,
+        last_lines: output::last_lines(log, from),
+    }
 }
 
 /// Waits until the whole group of `pid` is gone, stopping it when asked.

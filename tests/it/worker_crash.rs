@@ -117,3 +117,70 @@ fn a_worker_that_is_cut_off_from_its_manager_leaves_its_gateway_by_itself() {
     sim.assert_clean();
     assert!(shardman.stop().success());
 }
+
+#[test]
+fn a_command_that_keeps_failing_is_slowed_down_and_its_last_words_are_told() {
+    let settings = [
+        ("MAX_SHARDS", "1"),
+        ("WORKER_COMMAND", "echo these are my last words; exit 3"),
+    ];
+    let mut shardman = Shardman::up(&settings);
+    let worker = eventually(seconds(10.0), "a crash loop", || {
+        shardman
+            .fleet()
+            .workers
+            .into_iter()
+            .find(|worker| worker.exits >= 4 && worker.restart_in.is_some())
+    });
+    assert_eq!(
+        (worker.state.as_str(), worker.last_exit.as_deref()),
+        ("backing_off", Some("exit code 3"))
+    );
+    assert!(worker.restart_in.is_some_and(|pause| pause > 0.5), "{worker:?}");
+    let log = shardman.log();
+    let ends = log.matches("ended: exit code 3").count();
+    assert_eq!(
+        log.matches("said: these are my last words").count(),
+        ends,
+        "each run's own words"
+    );
+    assert!(shardman.stop().success());
+}
+
+#[test]
+fn a_command_with_a_wrong_configuration_is_not_tried_again() {
+    let mut shardman = Shardman::up(&[("MAX_SHARDS", "1"), ("WORKER_COMMAND", "exit 78")]);
+    let halted = || {
+        shardman
+            .fleet()
+            .workers
+            .into_iter()
+            .find(|worker| worker.state == "halted")
+    };
+    eventually(seconds(10.0), "it is halted", halted);
+    let_pass(seconds(2.0));
+    assert_eq!(shardman.log().matches("discord-0 runs").count(), 1);
+    assert!(
+        shardman.fleet().trouble[0].contains("halted"),
+        "{:?}",
+        shardman.fleet().trouble
+    );
+    assert!(shardman.stop().success());
+}
+
+#[test]
+fn a_grandchild_does_not_outlive_its_worker() {
+    // The shell is the worker; it leaves a child in its group and dies.
+    let command = "sleep 1000 & echo left $!; exec sleep 0.3";
+    let mut shardman = Shardman::up(&[("MAX_SHARDS", "1"), ("WORKER_COMMAND", command)]);
+    let log = shardman.folder().join("data/logs/discord-0.log");
+    let left: i32 = eventually(seconds(10.0), "the grandchild", || {
+        let text = std::fs::read_to_string(&log).ok()?;
+        text.lines().next()?.strip_prefix("left ")?.parse().ok()
+    });
+    eventually(seconds(5.0), "the grandchild is gone with its worker", || {
+        let state = std::fs::read_to_string(format!("/proc/{left}/stat")).ok();
+        state.is_none_or(|state| state.contains(") Z ")).then_some(())
+    });
+    assert!(shardman.stop().success());
+}

@@ -17,9 +17,6 @@ use crate::supervisor::{self, Exit, WorkerEvent};
 /// When a start that could not be made durable is tried again.
 const RETRY_START: Duration = Duration::from_secs(5);
 
-/// Lines of a child's log that go with the report of its end.
-const LAST_LINES: usize = 10;
-
 /// Whether a child's process runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::manager) enum Run {
@@ -105,10 +102,12 @@ impl Fleet {
             WorkerEvent::NotStarted { worker, error } => {
                 self.ended(&worker, &format!("could not be started: {error}"), None, &[], now);
             }
-            WorkerEvent::Gone { worker, exit } => {
-                let log = self.settings.logs.join(format!("{worker}.log"));
-                let lines = supervisor::last_lines(&log, LAST_LINES);
-                self.ended(&worker, &exit.to_string(), Some(&exit), &lines, now);
+            WorkerEvent::Gone {
+                worker,
+                exit,
+                last_lines,
+            } => {
+                self.ended(&worker, &exit.to_string(), Some(&exit), &last_lines, now);
             }
         }
     }
