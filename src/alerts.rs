@@ -54,6 +54,7 @@ fn embed(alert: &Alert) -> serde_json::Value {
     let (name, color) = match alert.kind {
         AlertKind::Connect => ("Connect", 65_280),
         AlertKind::Disconnect => ("Disconnect", 16_711_680),
+        AlertKind::Budget => ("Budget", 16_753_920),
         AlertKind::Worker => ("Worker", 16_711_680),
     };
     let field = |name: &str, value: String| json!({"name": name, "value": value, "inline": true});
@@ -68,10 +69,10 @@ fn embed(alert: &Alert) -> serde_json::Value {
     // An embed's field holds 1,024 characters.
     let cause: String = alert.text.chars().take(1000).collect();
     fields.push(json!({"name": "Cause", "value": cause, "inline": false}));
-    let description = if alert.shard.is_some() {
-        "A shard has changed status!"
-    } else {
-        "A worker needs you!"
+    let description = match alert.kind {
+        AlertKind::Connect | AlertKind::Disconnect => "A shard has changed status!",
+        AlertKind::Budget => "Session starts run low!",
+        AlertKind::Worker => "A worker needs you!",
     };
     json!({"title": "NOTICE", "description": description, "color": color, "fields": fields})
 }

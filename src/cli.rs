@@ -29,6 +29,7 @@ pub async fn run(command: Command) -> ExitCode {
         Command::Check(args) => check::check(*args).await,
         Command::Status(args) => status::status(args).await,
         Command::Resume(args) => resume::resume(args).await,
+        Command::Start(args) => resume::start(args).await,
         Command::Sim(args) => sim(*args).await,
         Command::Worker(args) => worker(*args).await,
     };

@@ -41,6 +41,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Start a halted fleet again, once the cause is gone
     Resume(ManagerArgs),
+    /// Start shards although only the reserve of session starts is left
+    Start(StartArgs),
     /// Check the configuration and the token, and start nothing
     Check(Box<UpArgs>),
 }
@@ -114,6 +116,17 @@ pub struct StatusArgs {
     /// Print JSON for scripts.
     #[arg(long)]
     pub json: bool,
+}
+
+/// What to start, and at what price.
+#[derive(Args, Clone, Debug)]
+pub struct StartArgs {
+    #[command(flatten)]
+    pub manager: ManagerArgs,
+
+    /// Use the session starts that are kept in reserve. Discord resets the token of a bot that uses up all.
+    #[arg(long, required = true)]
+    pub spend_reserve: bool,
 }
 
 /// Which manager to ask.

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use shardman_core::budget::{Budget, DAY_MS};
 use tracing::error;
 use twilight_http::Client;
 use twilight_http::error::ErrorType;
@@ -59,9 +60,17 @@ pub async fn ask(api: &DiscordApi, token: &str) -> Result<DiscordFacts, AskError
         gateway_url: info.url,
         recommended_shards: info.shards,
         max_concurrency: u32::from(limit.max_concurrency),
-        starts_total: small(u64::from(limit.total)),
-        starts_remaining: small(u64::from(limit.remaining)),
-        starts_reset_at_ms: crate::clock::wall_ms() + limit.reset_after,
+        starts: Budget {
+            total: small(u64::from(limit.total)),
+            remaining: small(u64::from(limit.remaining)),
+            // 0 before the first start of a day: then the day has not begun.
+            resets_at_ms: crate::clock::wall_ms()
+                + if limit.reset_after == 0 {
+                    DAY_MS
+                } else {
+                    limit.reset_after
+                },
+        },
     })
 }
 

@@ -10,6 +10,7 @@ use std::future::Future;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use shardman_core::budget::Budget;
 use shardman_core::lease::LeaseRecord;
 use shardman_core::resume::SavedPoint;
 use shardman_core::{Epoch, Plan, ShardId, WorkerId};
@@ -45,10 +46,8 @@ pub struct DiscordFacts {
     pub gateway_url: String,
     pub recommended_shards: u32,
     pub max_concurrency: u32,
-    pub starts_total: u32,
-    pub starts_remaining: u32,
-    /// Wall clock, milliseconds since 1970.
-    pub starts_reset_at_ms: u64,
+    /// Session starts.
+    pub starts: Budget,
 }
 
 /// Why the fleet is halted.

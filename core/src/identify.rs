@@ -190,11 +190,16 @@ impl IdentifyLine {
         }
     }
 
-    /// Grants what may be granted now, lowest shard of each bucket first.
-    pub fn poll(&mut self, now: Tick) -> Vec<Permit> {
+    /// Grants what may be granted now, lowest shard of each bucket first, and
+    /// no more than `most`.
+    pub fn poll(&mut self, now: Tick, most: u32) -> Vec<Permit> {
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
         let mut granted = Vec::new();
         for bucket in self.buckets.values_mut() {
             bucket.settle(now);
+            if granted.len() >= most {
+                continue;
+            }
             let Some(&shard) = bucket.waiting.first() else {
                 continue;
             };

@@ -35,7 +35,7 @@ pub(super) async fn check(args: UpArgs) -> anyhow::Result<ExitCode> {
         })?;
     info!(
         "Discord takes the token: {} shards recommended, max_concurrency {}, {} of {} session starts left",
-        facts.recommended_shards, facts.max_concurrency, facts.starts_remaining, facts.starts_total
+        facts.recommended_shards, facts.max_concurrency, facts.starts.remaining, facts.starts.total
     );
     Ok(ExitCode::SUCCESS)
 }

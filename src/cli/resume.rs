@@ -1,11 +1,12 @@
 //! `shardman resume`: the cause of a halt is gone, start the fleet again.
+//! `shardman start --spend-reserve`: start it at the price of the reserve.
 
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 
 use super::manager::{self, refusal};
-use crate::config::ManagerArgs;
+use crate::config::{ManagerArgs, StartArgs};
 
 #[expect(clippy::print_stdout, reason = "a person waits for the word")]
 pub(super) async fn resume(args: ManagerArgs) -> anyhow::Result<ExitCode> {
@@ -15,4 +16,14 @@ pub(super) async fn resume(args: ManagerArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     Err(refusal(&answer)).context("the fleet was not resumed")
+}
+
+#[expect(clippy::print_stdout, reason = "a person waits for the word")]
+pub(super) async fn start(args: StartArgs) -> anyhow::Result<ExitCode> {
+    let answer = manager::post(&args.manager, "/fleet/spend-reserve").await?;
+    if answer.status.as_u16() == 204 {
+        println!("the reserve may be used until Discord gives new session starts");
+        return Ok(ExitCode::SUCCESS);
+    }
+    Err(refusal(&answer)).context("the reserve stays untouched")
 }

@@ -18,6 +18,8 @@ pub enum AlertKind {
     Connect,
     /// A shard was lost.
     Disconnect,
+    /// Session starts run low.
+    Budget,
     /// A worker needs an operator.
     Worker,
 }

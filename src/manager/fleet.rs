@@ -67,6 +67,8 @@ pub(super) struct Fleet {
     waiters: BTreeMap<ShardId, oneshot::Sender<Result<Permit, IdentifyError>>>,
     pub(super) stopping: bool,
     halted: Option<HaltRecord>,
+    /// An operator lets the fleet use the reserve of session starts.
+    spend_reserve: bool,
     /// Why the disk takes no writes, while it does not.
     pub(super) store_trouble: Option<String>,
     unflushed_counts: bool,
@@ -128,6 +130,7 @@ impl Fleet {
             waiters: BTreeMap::new(),
             stopping: false,
             halted: saved.halt,
+            spend_reserve: false,
             store_trouble: None,
             unflushed_counts: false,
             flush_at: None,
@@ -182,7 +185,7 @@ impl Fleet {
             ShardState::Identifying => {
                 // A permit and a slot are spent when they are given.
                 if !self.line.used(shard, now) {
-                    self.spend_start(now);
+                    self.spend_start(shard, now);
                 }
                 self.resume.forget(shard);
             }
@@ -225,7 +228,7 @@ impl Fleet {
 
     /// When the next turn is due although nothing happens.
     pub(super) fn poll_timeout(&self, now: Tick) -> Option<Tick> {
-        let line = if self.starts_left() > 0 && self.halted.is_none() {
+        let line = if self.starts_free() > 0 && self.halted.is_none() {
             self.line.poll_timeout(now)
         } else {
             None
@@ -290,6 +293,10 @@ impl Fleet {
             Request::Worker(event) => self.worker_event(event, now),
             Request::Discord(news) => self.discord_news(news, now),
             Request::Stop => self.stop_all(),
+            Request::Start { reply } => {
+                self.release_reserve();
+                self.answers.push(Answer::Resume { resumed: true, reply });
+            }
             Request::Resume { reply } => {
                 let resumed = self.resume_fleet(now);
                 self.answers.push(Answer::Resume { resumed, reply });

@@ -262,6 +262,19 @@ impl ManagerHandle {
         answer.await.unwrap_or_else(|_| Err(gone()))
     }
 
+    /// Lets the fleet use the reserve of session starts.
+    pub async fn spend_reserve(&self) -> Result<(), DisconnectError> {
+        let gone = || DisconnectError::Unavailable {
+            reason: STOPPED.to_owned(),
+        };
+        let (reply, answer) = oneshot::channel();
+        self.requests
+            .send(Request::Start { reply })
+            .await
+            .map_err(|_| gone())?;
+        answer.await.unwrap_or_else(|_| Err(gone())).map(drop)
+    }
+
     /// Stops every child; a second time, kills them.
     pub async fn stop_fleet(&self) {
         let _ = self.requests.send(Request::Stop).await;

@@ -27,6 +27,10 @@ pub(super) enum Request {
     },
     Worker(WorkerEvent),
     Discord(DiscordNews),
+    /// The reserve of session starts may be used.
+    Start {
+        reply: oneshot::Sender<Result<bool, DisconnectError>>,
+    },
     /// The cause of a halt is gone.
     Resume {
         reply: oneshot::Sender<Result<bool, DisconnectError>>,

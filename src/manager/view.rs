@@ -62,9 +62,7 @@ fn trouble(fleet: &Fleet) -> Vec<String> {
     trouble.extend(fleet.waits_for_discord());
     trouble.extend(fleet.store_trouble.clone());
     trouble.extend(fleet.halted_because());
-    if fleet.starts_left() == 0 {
-        trouble.push(fleet.starts_used_up());
-    }
+    trouble.extend(fleet.starts_used_up());
     for (id, worker) in &fleet.workers {
         if worker.run == Run::Halted {
             let how = worker.last_exit.as_deref().unwrap_or("it ended");
@@ -100,8 +98,11 @@ pub(super) fn fleet(fleet: &Fleet, clock: &Clock) -> FleetView {
         leased: count(fleet.table.leases().count()),
         ready: count(ready(fleet)),
         max_concurrency: fleet.line.max_concurrency(),
-        starts_remaining: fleet.discord.as_ref().map(|_| fleet.starts_left()),
-        starts_total: fleet.discord.as_ref().map(|facts| facts.starts_total),
+        starts_remaining: fleet
+            .discord
+            .as_ref()
+            .map(|facts| facts.starts.left(clock.wall_ms())),
+        starts_total: fleet.discord.as_ref().map(|facts| facts.starts.total),
         trouble: trouble(fleet),
         shards: fleet
             .table

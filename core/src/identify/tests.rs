@@ -9,7 +9,7 @@ fn shard(number: u32) -> ShardId {
 }
 
 fn granted(line: &mut IdentifyLine, now: Tick) -> Vec<u32> {
-    line.poll(now)
+    line.poll(now, u32::MAX)
         .iter()
         .map(|permit| permit.shard.number())
         .collect()
@@ -42,6 +42,17 @@ fn shards_that_come_forward_together_are_served_lowest_first() {
     line.join(shard(0), at(0.01));
     assert_eq!(line.poll_timeout(at(0.01)), Some(at(0.03)));
     assert_eq!(granted(&mut line, at(0.03)), [0]);
+}
+
+#[test]
+fn no_more_is_granted_than_there_are_starts_left() {
+    let mut line = IdentifyLine::new(4, at(0.0));
+    for number in 0..4 {
+        line.join(shard(number), at(0.0));
+    }
+    assert_eq!(line.poll(at(1.0), 0), []);
+    assert_eq!(line.poll(at(1.0), 3).len(), 3);
+    assert_eq!(line.poll(at(1.0), 3).len(), 1);
 }
 
 #[test]
@@ -159,7 +170,7 @@ proptest::proptest! {
                 3 => { sleepers.remove(&shard); asked.remove(&shard); line.forget(shard, now); }
                 _ => {}
             }
-            for permit in line.poll(now) {
+            for permit in line.poll(now, u32::MAX) {
                 asked.remove(&permit.shard);
                 identifies.push((permit.shard.bucket(mc), now));
                 line.used(permit.shard, now);

@@ -16,10 +16,11 @@ pub(super) struct Budget {
 
 impl Budget {
     pub(super) fn new(total: u32, remaining: u32) -> Self {
+        let remaining = remaining.min(total);
         Self {
             total,
-            remaining: remaining.min(total),
-            full_at: None,
+            remaining,
+            full_at: (remaining < total).then_some(Tick(0) + DAY),
         }
     }
 

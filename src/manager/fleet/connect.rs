@@ -43,11 +43,11 @@ impl Fleet {
         let shard = self.table.lowest_free().ok_or(ConnectError::NoShardFree)?;
         let wait = match request.identify {
             IdentifyPlan::Ask => Duration::ZERO,
-            IdentifyPlan::Sleep if self.starts_left() == 0 => {
-                return Err(unavailable(self.starts_used_up()));
-            }
             IdentifyPlan::Sleep => {
-                self.spend_start(now);
+                if let Some(reason) = self.starts_used_up() {
+                    return Err(unavailable(reason));
+                }
+                self.spend_start(shard, now);
                 self.line.reserve(shard, now).since(now)
             }
         };
@@ -126,16 +126,17 @@ impl Fleet {
             self.waiters.remove(&shard);
             self.line.leave(shard);
         }
-        if self.starts_left() == 0 || self.halted.is_some() {
+        let free = self.starts_free();
+        if free == 0 || self.halted.is_some() {
             return;
         }
-        for permit in self.line.poll(now) {
+        for permit in self.line.poll(now, free) {
             let taken = self
                 .waiters
                 .remove(&permit.shard)
                 .is_some_and(|reply| reply.send(Ok(permit)).is_ok());
             if taken {
-                self.spend_start(now);
+                self.spend_start(permit.shard, now);
                 debug!(shard.id = %permit.shard, "shard {} may identify (permit {})", permit.shard, permit.number);
             } else {
                 self.line.take_back(permit);

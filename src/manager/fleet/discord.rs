@@ -1,16 +1,12 @@
 //! What Discord says of the bot: how many shards, how fast, how many starts.
 
-use shardman_core::{Plan, Tick};
+use shardman_core::{Plan, ShardId, Tick};
 use tracing::{info, warn};
 
-use super::Fleet;
+use super::{Alert, AlertKind, Effect, Fleet};
 use crate::manager::request::DiscordNews;
 use crate::manager::settings::{Count, Settings};
 use crate::store::{Saved, Write};
-
-/// The budget of session starts is given anew after so long (Discord,
-/// "Gateway", Session Start Limit Object).
-const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// The plan to start with, and one to fall back on while Discord cannot be
 /// asked. A fleet that runs keeps its plan; one that stopped asks anew.
@@ -44,9 +40,14 @@ impl Fleet {
                         "Discord recommends {} shards, max_concurrency {}, {} of {} session starts left",
                         facts.recommended_shards,
                         facts.max_concurrency,
-                        facts.starts_remaining,
-                        facts.starts_total
+                        facts.starts.remaining,
+                        facts.starts.total
                     );
+                }
+                // The override of an operator lasts for one day's budget.
+                let earlier = self.discord.as_ref().map(|facts| facts.starts.remaining);
+                if earlier.is_some_and(|earlier| facts.starts.remaining > earlier) {
+                    self.spend_reserve = false;
                 }
                 self.line.set_max_concurrency(facts.max_concurrency, now);
                 if self.table.plan().is_empty() {
@@ -86,48 +87,63 @@ impl Fleet {
         self.table.set_plan(plan);
     }
 
-    /// Session starts that Discord would still take today.
-    pub(in crate::manager) fn starts_left(&self) -> u32 {
-        let Some(facts) = &self.discord else {
-            return u32::MAX;
-        };
-        if self.clock.wall_ms() >= facts.starts_reset_at_ms {
-            facts.starts_total
-        } else {
-            facts.starts_remaining
-        }
+    /// Session starts that may be used now.
+    pub(in crate::manager) fn starts_free(&self) -> u32 {
+        let wall = self.clock.wall_ms();
+        self.discord
+            .as_ref()
+            .map_or(u32::MAX, |facts| facts.starts.free(wall, self.spend_reserve))
     }
 
-    pub(in crate::manager) fn starts_used_up(&self) -> String {
-        let reset = self.discord.as_ref().map_or(0, |facts| facts.starts_reset_at_ms);
-        let seconds = reset.saturating_sub(self.clock.wall_ms()) / 1000;
-        format!(
-            "Discord's session starts of today are used up, the next are there in {seconds} s; one more would reset the token"
-        )
+    /// Why nothing identifies, while the budget is the reason.
+    pub(in crate::manager) fn starts_used_up(&self) -> Option<String> {
+        let starts = &self.discord.as_ref().filter(|_| self.starts_free() == 0)?.starts;
+        let left = starts.left(self.clock.wall_ms());
+        let seconds = starts.resets_at_ms.saturating_sub(self.clock.wall_ms()) / 1000;
+        Some(if left == 0 {
+            format!(
+                "Discord's session starts of today are used up, the next are there in {seconds} s; one more would reset the token"
+            )
+        } else {
+            format!(
+                "the last {left} session starts of today are kept in reserve for {seconds} s; `shardman start --spend-reserve` uses them"
+            )
+        })
+    }
+
+    /// An operator lets the fleet use the reserve until Discord gives anew.
+    pub(super) fn release_reserve(&mut self) {
+        info!("an operator lets the fleet use the reserve of session starts");
+        self.spend_reserve = true;
+        self.changed = true;
     }
 
     /// So many promised IDENTIFYs will not be sent.
     pub(super) fn refund_starts(&mut self, starts: u32) {
         if let Some(facts) = &mut self.discord {
-            facts.starts_remaining = facts
-                .starts_remaining
-                .saturating_add(starts)
-                .min(facts.starts_total);
+            facts.starts.refund(starts);
         }
     }
 
-    /// One IDENTIFY is sent or promised.
-    pub(super) fn spend_start(&mut self, now: Tick) {
+    /// One IDENTIFY of a shard is sent or promised.
+    pub(super) fn spend_start(&mut self, shard: ShardId, now: Tick) {
         let wall = self.clock.wall_ms();
-        if let Some(facts) = &mut self.discord {
-            if wall >= facts.starts_reset_at_ms {
-                // A new day began since Discord was asked.
-                facts.starts_remaining = facts.starts_total;
-                facts.starts_reset_at_ms = wall + DAY_MS;
-            }
-            facts.starts_remaining = facts.starts_remaining.saturating_sub(1);
-            self.unflushed_counts = true;
-            self.flush_soon(now);
+        let Some(facts) = &mut self.discord else { return };
+        let alert = facts.starts.spend(wall);
+        let left = facts.starts.left(wall);
+        self.unflushed_counts = true;
+        self.flush_soon(now);
+        if let Some(share) = alert {
+            let text = format!(
+                "{share} % of today's session starts are used, {left} are left; the last went to shard {shard}"
+            );
+            warn!(shard.id = %shard, "{text}");
+            self.effects.push(Effect::Alert(Alert {
+                kind: AlertKind::Budget,
+                shard: None,
+                text,
+                last_beat_ms: wall,
+            }));
         }
     }
 }

@@ -202,10 +202,11 @@ fn marked(mark: &str) -> Vec<i32> {
 /// A manager under test, in a folder of its own.
 pub struct Shardman {
     pub address: SocketAddr,
-    folder: tempfile::TempDir,
     settings: Vec<(String, String)>,
     small_disk: bool,
+    // Before the folder, so that its log is still there when a test fails.
     running: Option<Running>,
+    folder: tempfile::TempDir,
 }
 
 impl Shardman {
