@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use hyper::StatusCode;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
@@ -101,7 +102,7 @@ async fn send(client: &Client, url: &str, message: &[u8]) {
 /// When to try again, if that can help.
 fn pause_after(answer: &Answer, attempt: u32) -> Option<Duration> {
     let status = answer.status;
-    if status.as_u16() == 429 {
+    if status == StatusCode::TOO_MANY_REQUESTS {
         let seconds = answer
             .retry_after
             .filter(|seconds| (0.0..=3600.0).contains(seconds))

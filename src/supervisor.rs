@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::time::Duration;
 
@@ -119,8 +119,8 @@ impl Supervisor {
         })
     }
 
-    pub fn log_path(&self, worker: &WorkerId) -> PathBuf {
-        log_path(&self.logs, worker)
+    fn log_path(&self, worker: &WorkerId) -> PathBuf {
+        self.logs.join(format!("{worker}.log"))
     }
 
     /// Starts a child in a process group of its own.
@@ -211,8 +211,4 @@ async fn spawn(spawner: &std::sync::mpsc::Sender<SpawnJob>, command: Command) ->
 async fn report(events: &mpsc::Sender<WorkerEvent>, event: WorkerEvent) {
     // The manager listens as long as it runs; after that nobody needs to know.
     let _ = events.send(event).await;
-}
-
-fn log_path(logs: &Path, worker: &WorkerId) -> PathBuf {
-    logs.join(format!("{worker}.log"))
 }

@@ -23,11 +23,8 @@ pub fn start() {
             "message" => write!(writer, "{value:?}"),
             _ => Ok(()),
         });
-        let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        log.with_ansi(colours)
-            .with_timer(TimeOfDay)
-            .fmt_fields(text_alone)
-            .init();
+        // Colours are the library's default, unless NO_COLOR is set.
+        log.with_timer(TimeOfDay).fmt_fields(text_alone).init();
     } else {
         log.with_ansi(false).init();
     }

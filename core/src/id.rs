@@ -137,10 +137,6 @@ impl SessionId {
     pub fn reveal(&self) -> String {
         self.0.to_string()
     }
-
-    pub const fn as_u128(&self) -> u128 {
-        self.0.as_u128()
-    }
 }
 
 impl fmt::Debug for SessionId {

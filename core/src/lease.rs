@@ -131,15 +131,10 @@ impl LeaseTable {
             self.end(shard, EndCause::OutOfPlan, now);
             return Err(BeatError::OutOfPlan);
         }
-        let report = match report.number {
-            Some(number) if number <= lease.beats => report.outdated(),
-            number => {
-                lease.beats = number.unwrap_or(lease.beats);
-                report
-            }
-        };
+        let outdated = report.number.is_some_and(|number| number <= lease.beats);
+        let report = if outdated { BeatReport::default() } else { report };
+        lease.beats = lease.beats.max(report.number.unwrap_or(0));
         let before = lease.figures.state;
-        let carries_state = report.state.is_some();
         let change = report
             .state
             .filter(|after| before != Some(*after))
@@ -151,7 +146,7 @@ impl LeaseTable {
         Ok(Beaten {
             shard,
             change,
-            carries_state,
+            outdated,
         })
     }
 
@@ -257,10 +252,6 @@ impl LeaseTable {
 
     pub fn plan(&self) -> &Plan {
         &self.plan
-    }
-
-    pub fn ttl(&self) -> Duration {
-        self.ttl
     }
 
     pub fn next_epoch(&self) -> Epoch {

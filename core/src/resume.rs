@@ -71,10 +71,6 @@ impl ResumeBook {
         self.unsaved.insert(shard);
     }
 
-    pub fn has_unsaved(&self) -> bool {
-        !self.unsaved.is_empty()
-    }
-
     /// What changed since the last call; `None` for a forgotten point.
     pub fn take_unsaved(&mut self) -> Vec<(ShardId, Option<SavedPoint>)> {
         std::mem::take(&mut self.unsaved)
@@ -103,7 +99,7 @@ mod tests {
         assert_eq!(book.get(shard, 2_000 + MAX_AGE_MS), Some(&point(2)));
         assert_eq!(book.get(shard, 2_001 + MAX_AGE_MS), None);
         assert_eq!(book.take_unsaved().len(), 1);
-        assert!(!book.has_unsaved());
+        assert!(book.take_unsaved().is_empty());
         book.forget(shard);
         assert_eq!(book.take_unsaved(), [(shard, None)]);
     }

@@ -11,7 +11,7 @@ use crate::config::{ManagerArgs, StartArgs};
 #[expect(clippy::print_stdout, reason = "a person waits for the word")]
 pub(super) async fn resume(args: ManagerArgs) -> anyhow::Result<ExitCode> {
     let answer = manager::post(&args, "/fleet/resume").await?;
-    if answer.status.as_u16() == 204 {
+    if answer.status.is_success() {
         println!("the fleet starts again; watch it with `shardman status`");
         return Ok(ExitCode::SUCCESS);
     }
@@ -21,7 +21,7 @@ pub(super) async fn resume(args: ManagerArgs) -> anyhow::Result<ExitCode> {
 #[expect(clippy::print_stdout, reason = "a person waits for the word")]
 pub(super) async fn start(args: StartArgs) -> anyhow::Result<ExitCode> {
     let answer = manager::post(&args.manager, "/fleet/spend-reserve").await?;
-    if answer.status.as_u16() == 204 {
+    if answer.status.is_success() {
         println!("the reserve may be used until Discord gives new session starts");
         return Ok(ExitCode::SUCCESS);
     }

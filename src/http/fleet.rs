@@ -25,9 +25,12 @@ pub(super) async fn resume(State(state): State<HttpState>, request: Request) -> 
 }
 
 /// The operator's word that the reserve of session starts may be used.
-pub(super) async fn start(State(state): State<HttpState>, request: Request) -> Result<Response, Refusal> {
+pub(super) async fn spend_reserve(
+    State(state): State<HttpState>,
+    request: Request,
+) -> Result<Response, Refusal> {
     operator(&state, &request)?;
-    state.manager.spend_reserve().await?;
+    state.manager.spend_reserve().await;
     Ok(error::no_content())
 }
 

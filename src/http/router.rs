@@ -29,7 +29,7 @@ fn routes() -> Vec<Route> {
         route("/status", "GET", get(status::status)),
         route("/fleet", "GET", get(fleet::fleet)),
         route("/fleet/resume", "POST", post(fleet::resume)),
-        route("/fleet/spend-reserve", "POST", post(fleet::start)),
+        route("/fleet/spend-reserve", "POST", post(fleet::spend_reserve)),
         route("/identify", "POST", post(identify::identify)),
         route("/health", "GET", get(health::health)),
         route("/ready", "GET", get(health::ready)),

@@ -165,6 +165,9 @@ impl Fleet {
                 return Err(error);
             }
         };
+        if beaten.outdated {
+            return Ok(());
+        }
         if let Some((before, after)) = beaten.change {
             self.state_changed(beaten.shard, before, after, now);
         }
@@ -293,10 +296,7 @@ impl Fleet {
             Request::Worker(event) => self.worker_event(event, now),
             Request::Discord(news) => self.discord_news(news, now),
             Request::Stop => self.stop_all(),
-            Request::Start { reply } => {
-                self.release_reserve();
-                self.answers.push(Answer::Resume { resumed: true, reply });
-            }
+            Request::SpendReserve => self.release_reserve(),
             Request::Resume { reply } => {
                 let resumed = self.resume_fleet(now);
                 self.answers.push(Answer::Resume { resumed, reply });

@@ -263,16 +263,8 @@ impl ManagerHandle {
     }
 
     /// Lets the fleet use the reserve of session starts.
-    pub async fn spend_reserve(&self) -> Result<(), DisconnectError> {
-        let gone = || DisconnectError::Unavailable {
-            reason: STOPPED.to_owned(),
-        };
-        let (reply, answer) = oneshot::channel();
-        self.requests
-            .send(Request::Start { reply })
-            .await
-            .map_err(|_| gone())?;
-        answer.await.unwrap_or_else(|_| Err(gone())).map(drop)
+    pub async fn spend_reserve(&self) {
+        let _ = self.requests.send(Request::SpendReserve).await;
     }
 
     /// Stops every child; a second time, kills them.

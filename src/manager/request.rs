@@ -28,9 +28,7 @@ pub(super) enum Request {
     Worker(WorkerEvent),
     Discord(DiscordNews),
     /// The reserve of session starts may be used.
-    Start {
-        reply: oneshot::Sender<Result<bool, DisconnectError>>,
-    },
+    SpendReserve,
     /// The cause of a halt is gone.
     Resume {
         reply: oneshot::Sender<Result<bool, DisconnectError>>,

@@ -1,5 +1,4 @@
 use std::fs;
-use std::time::Duration;
 
 use proptest::prelude::*;
 use shardman_core::lease::{Holder, LeaseRecord};
@@ -189,18 +188,4 @@ fn a_file_left_half_made_is_made_anew() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("shardman.redb.new"), b"half").unwrap();
     DiskStore::open(folder.path()).unwrap();
-}
-
-#[test]
-fn a_lone_commit_does_not_wait_for_company() {
-    // Group commit is the caller's: one batch, one fsync. Nothing here may wait.
-    let folder = tempfile::tempdir().unwrap();
-    let mut store = DiskStore::open(folder.path()).unwrap();
-    let commit = store.commit(vec![Write::Lease(lease(0, 1))]);
-    let done = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .build()
-        .unwrap()
-        .block_on(async { tokio::time::timeout(Duration::from_secs(30), commit).await });
-    done.unwrap().unwrap();
 }

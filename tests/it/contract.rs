@@ -319,3 +319,23 @@ fn web_pages_of_the_named_origins_may_call() {
     assert_eq!(ask("https://c.example"), None);
     assert!(shardman.stop().success());
 }
+
+#[test]
+fn a_beat_that_was_overtaken_brings_back_no_old_resume_point() {
+    let mut shardman = leases_only("1", &[]);
+    let session = shardman.connect().json()["session_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let beat = |number: u32, sequence: u32| {
+        let gateway = json!({"session_id": "g", "sequence": sequence, "resume_url": "wss://r"});
+        let body = json!({"session_id": session, "state": "ready", "number": number, "gateway": gateway});
+        post(shardman.address, "/beat", SECRET, &body.to_string())
+    };
+    expect(&beat(2, 10), 200, r#"{"directive":"carry_on"}"#);
+    expect(&beat(1, 5), 200, r#"{"directive":"carry_on"}"#);
+    let path = format!("/disconnect?session_id={session}");
+    expect(&get(shardman.address, &path, SECRET), 204, "");
+    assert_eq!(shardman.connect().json()["resume"]["sequence"], 10);
+    assert!(shardman.stop().success());
+}

@@ -86,17 +86,6 @@ pub struct BeatReport {
     pub number: Option<u64>,
 }
 
-impl BeatReport {
-    /// Leaves what says nothing about now: an older beat than one that was
-    /// already seen still shows that its holder lives.
-    pub(super) fn outdated(self) -> Self {
-        Self {
-            epoch: self.epoch,
-            ..Self::default()
-        }
-    }
-}
-
 impl Figures {
     pub(super) fn merge(&mut self, report: BeatReport) {
         fn keep<T>(slot: &mut Option<T>, new: Option<T>) {
@@ -145,8 +134,8 @@ pub struct Beaten {
     pub shard: ShardId,
     /// The state before and after, where it changed.
     pub change: Option<(Option<ShardState>, ShardState)>,
-    /// Whether the holder speaks the extended contract.
-    pub carries_state: bool,
+    /// An older beat than one that was already seen: it tells no news.
+    pub outdated: bool,
 }
 
 /// A lease as the store keeps it.
