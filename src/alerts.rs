@@ -80,7 +80,7 @@ fn embed(alert: &Alert) -> serde_json::Value {
 
 async fn send(client: &Client, url: &str, message: &[u8]) {
     for attempt in 1..=TRIES {
-        let pause = match client.post_json(url, message.to_vec()).await {
+        let pause = match client.post_json(url, None, message.to_vec()).await {
             Ok(answer) if answer.status.is_success() => return,
             Ok(answer) => match pause_after(&answer, attempt) {
                 Some(pause) => pause,

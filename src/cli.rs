@@ -8,6 +8,7 @@ use crate::config::{Command, ConfigError};
 
 mod check;
 mod manager;
+mod plan;
 mod progress;
 mod resume;
 mod status;
@@ -28,6 +29,8 @@ pub async fn run(command: Command) -> ExitCode {
         Command::Up(args) => up::up(*args).await,
         Command::Check(args) => check::check(*args).await,
         Command::Status(args) => status::status(args).await,
+        Command::Plan(args) => plan::plan(args).await,
+        Command::Rescale(args) => plan::rescale(args).await,
         Command::Resume(args) => resume::resume(args).await,
         Command::Start(args) => resume::start(args).await,
         Command::Sim(args) => sim(*args).await,

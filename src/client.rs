@@ -85,11 +85,21 @@ impl Client {
             .await
     }
 
-    pub async fn post_json(&self, url: &str, json: Vec<u8>) -> Result<Answer, CallError> {
-        let request = Request::builder()
+    pub async fn post_json(
+        &self,
+        url: &str,
+        secret: Option<&str>,
+        json: Vec<u8>,
+    ) -> Result<Answer, CallError> {
+        let mut request = Request::builder()
             .method(Method::POST)
             .uri(url)
             .header(CONTENT_TYPE, "application/json");
+        if let Some(secret) = secret {
+            let mut secret = HeaderValue::from_str(secret).map_err(|_| CallError::BadSecret)?;
+            secret.set_sensitive(true);
+            request = request.header(AUTHORIZATION, secret);
+        }
         self.call(request.body(Full::from(json)).map_err(|_| CallError::BadUrl)?)
             .await
     }

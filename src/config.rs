@@ -15,6 +15,8 @@ use shardman_core::plan::MAX_SHARDS;
 use shardman_sim::cli::SimArgs;
 use shardman_worker::WorkerArgs;
 
+use crate::manager::RescaleMode;
+
 mod parse;
 mod secrets;
 
@@ -39,6 +41,10 @@ pub enum Command {
     Sim(Box<SimArgs>),
     /// Show the fleet of a running manager
     Status(StatusArgs),
+    /// Show how many shards run, or what another number would cost
+    Plan(PlanArgs),
+    /// Change the number of shards while the bot runs, without a gap
+    Rescale(RescaleArgs),
     /// Start a halted fleet again, once the cause is gone
     Resume(ManagerArgs),
     /// Start shards although only the reserve of session starts is left
@@ -61,6 +67,16 @@ pub struct UpArgs {
     /// How many shards to run; unset to run as many as Discord recommends.
     #[arg(long, env = "MAX_SHARDS", value_name = "N", value_parser = parse::count::<1, MAX_SHARDS>)]
     pub max_shards: Option<u32>,
+
+    /// When Discord or the guilds ask for another number of shards: `off` ignores it, `propose` says so, `auto` does it.
+    #[arg(
+        long,
+        env = "RESCALE",
+        default_value = "propose",
+        value_name = "MODE",
+        value_enum
+    )]
+    pub rescale: RescaleMode,
 
     /// The most workers to start: a number, `0` for none, or `auto` for as many as the shards need.
     #[arg(long, env = "WORKERS", default_value = "auto", value_name = "N", value_parser = parse::workers)]
@@ -116,6 +132,36 @@ pub struct StatusArgs {
     /// Print JSON for scripts.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Which number of shards to look at.
+#[derive(Args, Clone, Debug)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pub manager: ManagerArgs,
+
+    /// The number to look at; without it, what runs.
+    #[arg(value_name = "N")]
+    pub shards: Option<u32>,
+
+    /// Print JSON for scripts.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which number of shards to run from now on.
+#[derive(Args, Clone, Debug)]
+pub struct RescaleArgs {
+    #[command(flatten)]
+    pub manager: ManagerArgs,
+
+    /// How many shards to run. While a rescale goes on, the former number takes it back.
+    #[arg(value_name = "N")]
+    pub shards: u32,
+
+    /// Do not watch until it is done.
+    #[arg(long)]
+    pub no_wait: bool,
 }
 
 /// What to start, and at what price.

@@ -20,6 +20,7 @@ mod json;
 #[cfg(test)]
 mod manager_tests;
 mod number;
+mod plan;
 mod query;
 #[cfg(test)]
 mod reference;

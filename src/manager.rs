@@ -24,10 +24,10 @@ mod view;
 pub use alert::{Alert, AlertKind};
 pub use handle::{
     BeatError, BeatReport, Caller, ConnectError, ConnectRequest, Connection, DisconnectError, IdentifyError,
-    IdentifyOutcome, IdentifyPlan, ManagerHandle,
+    IdentifyOutcome, IdentifyPlan, ManagerHandle, RescaleError,
 };
 pub use request::DiscordNews;
-pub use settings::{Count, Settings, WorkerProgram};
+pub use settings::{Count, RescaleMode, Settings, WorkerProgram};
 pub use view::Summary;
 
 use crate::clock::Clock;

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use shardman_core::budget::Budget;
 use shardman_core::lease::LeaseRecord;
+use shardman_core::rescale::Rescale;
 use shardman_core::resume::SavedPoint;
 use shardman_core::{Epoch, Plan, ShardId, WorkerId};
 
@@ -31,6 +32,10 @@ pub enum Write {
     LeaseEnded(ShardId),
     Plan(Plan),
     Discord(DiscordFacts),
+    /// A change of the number of shards goes on; `None` when there is none.
+    Rescale(Option<Rescale>),
+    /// The number that an operator wants; `None` for the configured one.
+    Chosen(Option<ChosenCount>),
     /// `None` ends a halt.
     Halt(Option<HaltRecord>),
     /// `None` forgets the point.
@@ -48,6 +53,14 @@ pub struct DiscordFacts {
     pub max_concurrency: u32,
     /// Session starts.
     pub starts: Budget,
+}
+
+/// The number of shards that an operator asked for. It holds while `MAX_SHARDS`
+/// is what it was then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChosenCount {
+    pub total: u32,
+    pub max_shards: Option<u32>,
 }
 
 /// Why the fleet is halted.
@@ -88,6 +101,8 @@ pub struct ProcessId {
 pub struct Saved {
     pub next_epoch: Epoch,
     pub plan: Option<Plan>,
+    pub rescale: Option<Rescale>,
+    pub chosen: Option<ChosenCount>,
     pub discord: Option<DiscordFacts>,
     pub halt: Option<HaltRecord>,
     pub leases: Vec<LeaseRecord>,

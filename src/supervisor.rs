@@ -14,6 +14,7 @@ use tracing::{debug, warn};
 use crate::store::ProcessId;
 
 mod child;
+pub(crate) mod memory;
 mod output;
 mod unix;
 

@@ -26,6 +26,10 @@ pub use parts::{
 /// socket buffer when the deadline passes get this long to be read.
 pub const LAPSE_GRACE: Duration = Duration::from_millis(250);
 
+/// How long a holder that is told to drain may go on beating before its lease
+/// ends all the same.
+pub const DRAIN_WITHIN: Duration = Duration::from_secs(120);
+
 /// All leases of one plan.
 #[derive(Debug)]
 pub struct LeaseTable {
@@ -101,12 +105,13 @@ impl LeaseTable {
             holder: claim.holder,
             key: claim.key,
             granted_at: now,
+            identify_at: now + wait,
             last_beat: now,
             heard: false,
             beats: 0,
             ttl: self.ttl,
             deadline: now + wait + self.ttl,
-            planned: true,
+            unplanned_since: None,
             timer: now + wait + self.ttl,
             figures: Figures::default(),
         };
@@ -127,7 +132,11 @@ impl LeaseTable {
         if report.epoch.is_some_and(|epoch| epoch != lease.epoch) || !may_speak_for(caller, &lease.holder) {
             return Err(BeatError::UnknownSession);
         }
-        if !lease.planned {
+        // Who understands directives is asked to leave; others are told.
+        let drain = lease.unplanned_since;
+        if let Some(since) = drain
+            && (report.state.is_none() || now >= since + DRAIN_WITHIN)
+        {
             self.end(shard, EndCause::OutOfPlan, now);
             return Err(BeatError::OutOfPlan);
         }
@@ -147,6 +156,7 @@ impl LeaseTable {
             shard,
             change,
             outdated,
+            drain: drain.is_some(),
         })
     }
 
@@ -197,11 +207,14 @@ impl LeaseTable {
     }
 
     /// Takes on a new plan. Leases of shards that are not in it end at their
-    /// holders' next beat.
-    pub fn set_plan(&mut self, plan: Plan) {
+    /// holders' next beat, or when holders that understand have drained.
+    pub fn set_plan(&mut self, plan: Plan, now: Tick) {
         self.plan = plan;
         for (shard, lease) in &mut self.leases {
-            lease.planned = self.plan.contains(*shard);
+            lease.unplanned_since = match self.plan.contains(*shard) {
+                true => None,
+                false => lease.unplanned_since.or(Some(now)),
+            };
         }
         self.free = self
             .plan

@@ -6,11 +6,13 @@
 
 pub mod budget;
 pub mod close_code;
+pub mod count;
 pub mod id;
 pub mod identify;
 pub mod lease;
 pub mod plan;
 pub mod reconcile;
+pub mod rescale;
 pub mod restart;
 pub mod resume;
 pub mod tick;

@@ -38,8 +38,31 @@ impl Plan {
         self.0.iter().copied()
     }
 
-    /// The total that the plan is at or on its way to; 0 for an empty plan.
+    /// This plan and the other's shards.
+    #[must_use]
+    pub fn with(&self, other: &Self) -> Self {
+        Self(self.0.union(&other.0).copied().collect())
+    }
+
+    /// This plan without the other's shards.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        Self(self.0.difference(&other.0).copied().collect())
+    }
+
+    /// The totals that are mixed here, lowest first.
+    pub fn totals(&self) -> BTreeSet<u32> {
+        self.0.iter().map(|shard| shard.total()).collect()
+    }
+
+    /// The highest total of the plan; 0 for an empty one.
     pub fn total(&self) -> u32 {
         self.0.last().map_or(0, |shard| shard.total())
+    }
+}
+
+impl FromIterator<ShardId> for Plan {
+    fn from_iter<I: IntoIterator<Item = ShardId>>(shards: I) -> Self {
+        Self(shards.into_iter().collect())
     }
 }

@@ -21,6 +21,10 @@ pub struct Desired {
     pub max_workers: u32,
     /// The most shards that one child takes.
     pub shards_per_worker: u32,
+    /// During a rescale, how many shards there will be for children once it is
+    /// through: one that is started meanwhile is made large enough for some of
+    /// them. Otherwise 0.
+    pub shards_to_come: u32,
 }
 
 /// Where a child is.
@@ -28,6 +32,8 @@ pub struct Desired {
 pub enum Phase {
     /// It runs, and since then it holds fewer shards than it could.
     Short { since: Tick },
+    /// It runs, holds fewer shards than it could, and since then none is free.
+    Idle { since: Tick },
     /// It runs and holds all it was started for.
     Full,
     /// It was told to stop, or ended and its process group is not gone yet.
@@ -54,6 +60,8 @@ pub enum StopCause {
     NeverRegistered,
     /// The lease of one of its shards lapsed: frozen, deaf to us, or gone.
     LeaseLapsed,
+    /// It holds nothing, and nothing is left for it to hold.
+    Surplus,
     /// The manager stops, and the fleet with it.
     Shutdown,
 }
@@ -63,6 +71,7 @@ impl StopCause {
         match self {
             Self::NeverRegistered => "it held no shard in time",
             Self::LeaseLapsed => "a lease of it lapsed",
+            Self::Surplus => "nothing is left for it to hold",
             Self::Shutdown => "the fleet stops",
         }
     }
@@ -86,9 +95,13 @@ pub fn reconcile(
     let mut actions = Vec::new();
     let mut need = uncovered;
     let mut running = 0;
+    let mut places = 0;
     for (worker, view) in workers {
+        if view.phase != Phase::Stopping {
+            places += view.capacity;
+        }
         match view.phase {
-            Phase::Short { .. } | Phase::Full if lapsed.contains(worker) => {
+            Phase::Short { .. } | Phase::Idle { .. } | Phase::Full if lapsed.contains(worker) => {
                 running += 1;
                 actions.push(Action::Stop {
                     worker: worker.clone(),
@@ -108,7 +121,14 @@ pub fn reconcile(
                     need = need.saturating_sub(view.capacity.saturating_sub(view.holding));
                 }
             }
-            Phase::Full | Phase::Stopping => running += 1,
+            Phase::Idle { since } if view.holding == 0 && now >= since + REGISTER_WITHIN => {
+                running += 1;
+                actions.push(Action::Stop {
+                    worker: worker.clone(),
+                    cause: StopCause::Surplus,
+                });
+            }
+            Phase::Idle { .. } | Phase::Full | Phase::Stopping => running += 1,
             // Its shards wait for it: another child in its place would only
             // multiply a crash loop.
             Phase::BackingOff { until } if until > now => need = need.saturating_sub(view.capacity),
@@ -124,11 +144,15 @@ pub fn reconcile(
         let startable = match workers.get(&worker).map(|view| view.phase) {
             None => true,
             Some(Phase::BackingOff { until }) => until <= now,
-            Some(Phase::Short { .. } | Phase::Full | Phase::Stopping | Phase::Halted) => false,
+            Some(
+                Phase::Short { .. } | Phase::Idle { .. } | Phase::Full | Phase::Stopping | Phase::Halted,
+            ) => false,
         };
         if startable {
-            let shards = need.min(desired.shards_per_worker.max(1));
-            need -= shards;
+            let to_come = desired.shards_to_come.saturating_sub(places);
+            let shards = need.max(to_come).min(desired.shards_per_worker.max(1));
+            need = need.saturating_sub(shards);
+            places += shards;
             running += 1;
             actions.push(Action::Start { worker, shards });
         }
@@ -142,6 +166,7 @@ pub fn poll_timeout(workers: &BTreeMap<WorkerId, WorkerView>, now: Tick) -> Opti
         .values()
         .filter_map(|view| match view.phase {
             Phase::Short { since } => Some(since + REGISTER_WITHIN),
+            Phase::Idle { since } => (view.holding == 0).then(|| since + REGISTER_WITHIN),
             Phase::BackingOff { until } => Some(until),
             Phase::Full | Phase::Stopping | Phase::Halted => None,
         })

@@ -8,6 +8,10 @@ use serde_json::value::RawValue;
 
 use crate::id::Epoch;
 
+mod plan;
+
+pub use plan::{PlanReport, PlanRequest, PlanView, RescaleView};
+
 /// The answer to `GET /connect` in the current version of the API, with the
 /// native additions behind the four published fields.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -115,7 +119,9 @@ pub enum ShardState {
     Identifying,
     /// RESUME was sent; no RESUMED yet.
     Resuming,
-    /// READY or RESUMED was received.
+    /// READY or RESUMED was received; the events are held back until `go_live`.
+    StandingBy,
+    /// READY or RESUMED was received, and events are delivered.
     Ready,
     /// The gateway connection is gone; the holder will try again.
     Disconnected,
@@ -130,6 +136,7 @@ impl ShardState {
             Self::Waiting => "waiting",
             Self::Identifying => "identifying",
             Self::Resuming => "resuming",
+            Self::StandingBy => "standing_by",
             Self::Ready => "ready",
             Self::Disconnected => "disconnected",
             Self::Stopping => "stopping",
@@ -160,6 +167,10 @@ pub enum Directive {
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct BeatAnswer {
     pub directive: Directive,
+    /// Seconds until the next beat that the manager would like to see, while it
+    /// has more to say than usual.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat_seconds: Option<f64>,
 }
 
 /// The body of `POST /identify`.
@@ -217,6 +228,12 @@ pub struct FleetView {
     pub starts_total: Option<u32>,
     /// What keeps the fleet from being whole, in words.
     pub trouble: Vec<String>,
+    /// The change of the number of shards that is under way.
+    #[serde(default)]
+    pub rescale: Option<RescaleView>,
+    /// Another number of shards that is due, and why.
+    #[serde(default)]
+    pub proposal: Option<String>,
     pub shards: Vec<ShardView>,
     pub workers: Vec<WorkerView>,
 }
@@ -225,8 +242,9 @@ pub struct FleetView {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ShardView {
     pub shard: crate::id::ShardId,
-    /// `free`, `held_back` (its lapsed child is not gone yet), `leased` (its
-    /// holder reports no state), or a [`ShardState`].
+    /// `free`, `held_back` (its lapsed child is not gone yet), `draining` (it is
+    /// out of the plan and its holder still there), `leased` (its holder reports
+    /// no state), or a [`ShardState`].
     pub state: String,
     pub epoch: Option<Epoch>,
     /// The child that holds it; none for an external holder.

@@ -50,6 +50,9 @@ pub struct Report {
     pub events: BTreeMap<ShardId, EventCounts>,
     /// The sum of `events`.
     pub events_total: EventCounts,
+    /// The same messages, each counted once, whichever shards of whichever
+    /// totals route its guild.
+    pub messages: MessageCounts,
     /// Load events generated, whether or not a session was there.
     pub generated: u64,
     /// Load events in guilds whose shard had no session at all, not even a
@@ -154,6 +157,19 @@ pub struct EventCounts {
     /// Died with its session, but another session of the shard had it.
     pub superseded: u64,
     /// Waiting in a session that is alive or resumable.
+    pub pending: u64,
+}
+
+/// Messages that some session was there to take, by their fate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MessageCounts {
+    /// Written to a connection at least once.
+    pub delivered: u64,
+    /// By more than one session: what a rescale costs.
+    pub doubled: u64,
+    /// Every session that had it died before it was written.
+    pub lost: u64,
+    /// A session that has it is alive or resumable.
     pub pending: u64,
 }
 

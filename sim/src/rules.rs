@@ -4,6 +4,7 @@
 //! frames.
 
 mod budget;
+mod copies;
 mod event;
 mod flow;
 mod guilds;
@@ -19,6 +20,7 @@ use shardman_core::tick::Tick;
 
 use crate::report::{Referee, Report};
 use budget::Budget;
+use copies::Copies;
 pub use event::{Event, GUILD_MESSAGES, GUILDS, KNOWN_INTENTS, MESSAGE_CONTENT};
 pub use guilds::Guilds;
 pub use refusal::{CloseCode, Refusal};
@@ -110,6 +112,7 @@ pub struct Rules {
     conns: BTreeMap<ConnId, Conn>,
     next_conn: u64,
     next_message: u64,
+    copies: Copies,
     guilds: Guilds,
     /// Intents that the application may not use (close code 4014).
     denied_intents: u64,
@@ -128,6 +131,7 @@ impl Rules {
             conns: BTreeMap::new(),
             next_conn: 0,
             next_message: 0,
+            copies: Copies::default(),
             guilds: Guilds::new(limits.guilds),
             denied_intents: 0,
             token_dead: false,
@@ -355,12 +359,15 @@ impl Rules {
             .values()
             .map(|session| (session.shard, session.pending_messages()));
         let (total, remaining, _) = self.budget(now);
-        self.referee.report(self.conns.len(), pending, total, remaining)
+        let mut report = self.referee.report(self.conns.len(), pending, total, remaining);
+        report.messages = self.copies.counts();
+        report
     }
 
     /// Forgets the past; what is live stays.
     pub fn reset_report(&mut self, now: Tick) {
         self.referee.reset(now);
+        self.copies.reset();
     }
 
     /// Notes a broken rule and answers with its close code.

@@ -14,6 +14,14 @@ pub(super) async fn get(args: &ManagerArgs, path: &str) -> anyhow::Result<Answer
         .with_context(|| absent(args))
 }
 
+pub(super) async fn post_json(args: &ManagerArgs, path: &str, json: Vec<u8>) -> anyhow::Result<Answer> {
+    let secret = secret(args)?;
+    Client::new()?
+        .post_json(&url(args, path), Some(&secret), json)
+        .await
+        .with_context(|| absent(args))
+}
+
 pub(super) async fn post(args: &ManagerArgs, path: &str) -> anyhow::Result<Answer> {
     let secret = secret(args)?;
     Client::new()?

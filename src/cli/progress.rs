@@ -32,6 +32,13 @@ fn say(last: &Summary, now: &Summary, began: &mut Instant) {
     {
         warn!("{trouble}");
     }
+    if let Some(words) = now.rescale.as_ref() {
+        if last.rescale.as_ref() != Some(words) {
+            info!("{words}");
+        }
+        // Shards come and go on purpose.
+        return;
+    }
     if now.planned == 0 || now.stopping || now.ready == last.ready && now.leased == last.leased {
         return;
     }

@@ -41,7 +41,13 @@ fn render(fleet: &FleetView) -> String {
         text.push_str(&format!(", {left} of {total} session starts left"));
     }
     text.push('\n');
-    for trouble in &fleet.trouble {
+    if let Some(rescale) = &fleet.rescale {
+        text.push_str(&format!(
+            "rescale to {}: {} of {} steps done\n",
+            rescale.to, rescale.done, rescale.steps
+        ));
+    }
+    for trouble in fleet.trouble.iter().chain(&fleet.proposal) {
         text.push_str(&format!("! {trouble}\n"));
     }
     text.push('\n');

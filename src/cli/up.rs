@@ -167,6 +167,7 @@ fn settings(args: &UpArgs, address: SocketAddr, token: Option<&str>) -> anyhow::
     Ok(Settings {
         max_seconds: args.max_seconds,
         count: args.max_shards.map_or(Count::Discord, Count::Fixed),
+        rescale: args.rescale,
         asks_discord: token.is_some(),
         program,
         max_workers: match args.workers {

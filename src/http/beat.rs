@@ -6,7 +6,6 @@ mod tests;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
-use shardman_core::wire::BeatAnswer;
 
 use super::error::{self, Refusal, Version};
 use super::query::Query;
@@ -24,12 +23,12 @@ pub(super) async fn post(State(state): State<HttpState>, request: Request) -> Re
     let beat = body::read(&bytes)?;
     let session = beat.session.ok_or(Refusal::SessionNotFound)?;
     let wants_directive = beat.report.state.is_some();
-    let directive = state
+    let answer = state
         .manager
         .beat(&caller, session, beat.report)
         .map_err(|error| Refusal::beat(error, Version::Current))?;
     Ok(if wants_directive {
-        error::ok(&BeatAnswer { directive })
+        error::ok(&answer)
     } else {
         error::no_content()
     })

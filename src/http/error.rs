@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use shardman_core::wire::Detail;
 
-use crate::manager::{BeatError, ConnectError, DisconnectError, IdentifyError};
+use crate::manager::{BeatError, ConnectError, DisconnectError, IdentifyError, RescaleError};
 
 /// Which of the two published versions a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub(super) enum Refusal {
     NotAnOperator,
     /// There is no halt to end.
     NotHalted,
+    /// A change that is not safe, with every reason.
+    Unsafe(String),
     /// The manager cannot do it now.
     Unavailable {
         reason: String,
@@ -94,6 +96,7 @@ impl Refusal {
             Self::SessionNotFound => (StatusCode::NOT_FOUND, "Session Not Found"),
             Self::NotAnOperator => (StatusCode::FORBIDDEN, "Operators Only: use OPERATOR_SECRET"),
             Self::NotHalted => (StatusCode::CONFLICT, "The fleet is not halted"),
+            Self::Unsafe(reasons) => (StatusCode::CONFLICT, reasons),
             Self::Unavailable { reason, .. } | Self::NotReady { reason } => {
                 (StatusCode::SERVICE_UNAVAILABLE, reason)
             }
@@ -116,6 +119,7 @@ impl Refusal {
             | Self::SessionNotFound
             | Self::NotAnOperator
             | Self::NotHalted
+            | Self::Unsafe(_)
             | Self::NotReady { .. }
             | Self::UnknownPath => None,
         }
@@ -135,6 +139,7 @@ impl IntoResponse for Refusal {
             | Self::SessionNotFound
             | Self::NotAnOperator
             | Self::NotHalted
+            | Self::Unsafe(_)
             | Self::Unavailable { .. }
             | Self::NotReady { .. }
             | Self::UnknownPath
@@ -155,6 +160,18 @@ impl From<DisconnectError> for Refusal {
         match error {
             DisconnectError::UnknownSession => Self::SessionNotFound,
             DisconnectError::Unavailable { reason } => Self::Unavailable {
+                reason,
+                retry_seconds: RELEASE_RETRY_SECONDS,
+            },
+        }
+    }
+}
+
+impl From<RescaleError> for Refusal {
+    fn from(error: RescaleError) -> Self {
+        match error {
+            RescaleError::Refused(reasons) => Self::Unsafe(reasons),
+            RescaleError::Unavailable { reason } => Self::Unavailable {
                 reason,
                 retry_seconds: RELEASE_RETRY_SECONDS,
             },

@@ -8,6 +8,7 @@ use std::time::Duration;
 use shardman_core::identify::{IDENTIFY_GAP, IdentifyLine, Permit, USE_WITHIN};
 use shardman_core::lease::{BeatError, BeatReport, Holder, LeaseRecord, LeaseTable};
 use shardman_core::reconcile::StopCause;
+use shardman_core::rescale::Rescale;
 use shardman_core::resume::ResumeBook;
 use shardman_core::wire::ShardState;
 use shardman_core::{Epoch, Plan, SessionId, ShardId, Tick, WorkerId};
@@ -19,14 +20,17 @@ use super::handle::{Caller, DisconnectError, IdentifyError};
 use super::request::{Answer, Request};
 use super::settings::Settings;
 use crate::clock::Clock;
-use crate::store::{DiscordFacts, HaltRecord, Saved, Write};
+use crate::store::{ChosenCount, DiscordFacts, HaltRecord, Saved, Write};
 
 mod connect;
 mod discord;
 mod durable;
 mod halt;
+mod rescale;
 mod workers;
 
+use rescale::FirstPlan;
+pub(super) use rescale::Told;
 pub(super) use workers::{Run, Worker};
 
 /// Something to do once the writes of a turn are durable.
@@ -63,6 +67,19 @@ pub(super) struct Fleet {
     pub(super) discord_trouble: Option<String>,
     /// A plan of an earlier run, for when Discord cannot be asked.
     fallback_plan: Option<Plan>,
+    /// The plan: the shards that are live, or should be. The lease table's may
+    /// have more, which stand by.
+    pub(super) live: Plan,
+    rescale: Option<Rescale>,
+    /// When it last went on.
+    rescale_since: Tick,
+    chosen: Option<ChosenCount>,
+    /// Another number that is due, and the words for it.
+    pub(super) proposal: Option<(u32, String)>,
+    /// The close code with which Discord refused the number of shards.
+    refused_with: Option<u16>,
+    /// When to look whether another number is due.
+    look_at: Option<Tick>,
     pub(super) workers: BTreeMap<WorkerId, Worker>,
     waiters: BTreeMap<ShardId, oneshot::Sender<Result<Permit, IdentifyError>>>,
     pub(super) stopping: bool,
@@ -108,10 +125,13 @@ impl Fleet {
         for record in saved.leases.iter().filter(|record| record.identify_at_ms > wall) {
             line.restore_reservation(record.shard, now + left(record));
         }
-        let (plan, fallback_plan) = discord::first_plan(&settings, &saved);
+        let plan = FirstPlan::of(&settings, &saved);
         let mut writes = Vec::new();
-        if saved.plan.as_ref() != Some(&plan) && !plan.is_empty() {
-            writes.push(Write::Plan(plan.clone()));
+        if saved.plan.as_ref() != Some(&plan.live) && !plan.live.is_empty() {
+            writes.push(Write::Plan(plan.live.clone()));
+        }
+        if saved.rescale != plan.rescale {
+            writes.push(Write::Rescale(plan.rescale.clone()));
         }
         let ttl = settings.max_seconds;
         let resume = if settings.forget_resume_points {
@@ -120,12 +140,19 @@ impl Fleet {
             saved.resume
         };
         let mut fleet = Self {
-            table: LeaseTable::restore(plan, ttl, saved.next_epoch, saved.leases, left, now),
+            table: LeaseTable::restore(plan.held(), ttl, saved.next_epoch, saved.leases, left, now),
             line,
             resume: ResumeBook::restore(resume),
             discord: saved.discord,
             discord_trouble: None,
-            fallback_plan,
+            fallback_plan: plan.fallback,
+            live: plan.live,
+            rescale: plan.rescale,
+            rescale_since: now,
+            chosen: saved.chosen,
+            proposal: None,
+            refused_with: None,
+            look_at: None,
             workers: BTreeMap::new(),
             waiters: BTreeMap::new(),
             stopping: false,
@@ -153,7 +180,7 @@ impl Fleet {
         session: SessionId,
         mut report: BeatReport,
         now: Tick,
-    ) -> Result<(), BeatError> {
+    ) -> Result<Told, BeatError> {
         let point = report.gateway.take();
         let guild_count = report.guild_count;
         let close_code = report.close_code;
@@ -166,7 +193,7 @@ impl Fleet {
             }
         };
         if beaten.outdated {
-            return Ok(());
+            return Ok(self.told(beaten));
         }
         if let Some((before, after)) = beaten.change {
             self.state_changed(beaten.shard, before, after, now);
@@ -179,7 +206,7 @@ impl Fleet {
                 .report(beaten.shard, point, guild_count, self.clock.wall_ms());
             self.flush_soon(now);
         }
-        Ok(())
+        Ok(self.told(beaten))
     }
 
     fn state_changed(&mut self, shard: ShardId, before: Option<ShardState>, after: ShardState, now: Tick) {
@@ -193,7 +220,7 @@ impl Fleet {
                 self.resume.forget(shard);
             }
             // Whatever comes after IDENTIFY says at least that it was sent.
-            ShardState::Ready | ShardState::Disconnected => {
+            ShardState::Ready | ShardState::StandingBy | ShardState::Disconnected => {
                 self.line.used(shard, now);
             }
             ShardState::Starting | ShardState::Waiting | ShardState::Resuming | ShardState::Stopping => {}
@@ -219,6 +246,8 @@ impl Fleet {
         }
         self.table.handle_timeout(now);
         self.follow_leases(now);
+        self.look_for_due(now);
+        self.advance_rescale(now);
         self.grant_permits(now);
         self.reconcile(now);
         self.flush(now);
@@ -293,6 +322,11 @@ impl Fleet {
                     Err(error) => drop(reply.send(Err(error))),
                 }
             }
+            Request::Rescale {
+                target,
+                memory,
+                reply,
+            } => self.rescale_asked(target, memory, reply, now),
             Request::Worker(event) => self.worker_event(event, now),
             Request::Discord(news) => self.discord_news(news, now),
             Request::Stop => self.stop_all(),

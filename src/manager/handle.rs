@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use shardman_core::identify::USE_WITHIN;
 pub use shardman_core::lease::{BeatError, BeatReport};
-use shardman_core::wire::{Directive, FleetView, ResumePoint, Status};
+use shardman_core::wire::{BeatAnswer, FleetView, PlanReport, PlanView, ResumePoint, Status};
 use shardman_core::{Epoch, SessionId, ShardId, WorkerId};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
@@ -17,6 +17,7 @@ use super::keys::Keys;
 use super::request::{DiscordNews, RETRY_SECONDS, Request};
 use super::view::{self, Summary};
 use crate::clock::Clock;
+use crate::supervisor::memory;
 
 /// How long `POST /identify` is held before the caller is told to ask again:
 /// shorter than what proxies and clients give up after.
@@ -99,6 +100,15 @@ pub enum IdentifyError {
     OutOfPlan,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RescaleError {
+    /// Every reason why it is not safe.
+    #[error("{0}")]
+    Refused(String),
+    #[error("nothing can be changed now: {reason}")]
+    Unavailable { reason: String },
+}
+
 /// What the owner and its handles share.
 #[derive(Debug)]
 pub(super) struct Shared {
@@ -152,7 +162,7 @@ impl ManagerHandle {
         caller: &Caller,
         session: SessionId,
         report: BeatReport,
-    ) -> Result<Directive, BeatError> {
+    ) -> Result<BeatAnswer, BeatError> {
         let (answer, wake) = {
             let mut fleet = self.shared.fleet();
             let now = self.shared.clock.now();
@@ -161,7 +171,10 @@ impl ManagerHandle {
         if wake {
             self.shared.wake.notify_one();
         }
-        answer.map(|()| Directive::CarryOn)
+        answer.map(|told| BeatAnswer {
+            directive: told.directive,
+            heartbeat_seconds: told.heartbeat,
+        })
     }
 
     /// Releases a lease.
@@ -260,6 +273,43 @@ impl ManagerHandle {
             .await
             .map_err(|_| gone())?;
         answer.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// The plan, and what becomes of it.
+    pub fn plan(&self) -> PlanView {
+        self.shared.fleet().plan_view(self.shared.clock.now())
+    }
+
+    /// What a change to `target` shards costs, and what speaks against it.
+    pub fn price(&self, target: u32) -> PlanReport {
+        let memory = self.memory();
+        self.shared.fleet().price(target, memory)
+    }
+
+    /// Changes the number of shards, if that is safe.
+    pub async fn rescale(&self, target: u32) -> Result<PlanReport, RescaleError> {
+        let gone = || RescaleError::Unavailable {
+            reason: STOPPED.to_owned(),
+        };
+        let (reply, answer) = oneshot::channel();
+        let request = Request::Rescale {
+            target,
+            memory: self.memory(),
+            reply,
+        };
+        self.requests.send(request).await.map_err(|_| gone())?;
+        answer.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// The memory that one shard takes on this host, and what the host has left,
+    /// in bytes; `None` while no child holds any.
+    fn memory(&self) -> Option<(u64, u64)> {
+        let holding = view::holding(&self.shared.fleet());
+        let bytes = holding
+            .iter()
+            .filter_map(|(pid, shards)| Some((memory::resident(*pid)?, u64::from(*shards))));
+        let (bytes, shards) = bytes.fold((0, 0), |sum, child| (sum.0 + child.0, sum.1 + child.1));
+        Some((bytes / std::num::NonZeroU64::new(shards)?, memory::available()?))
     }
 
     /// Lets the fleet use the reserve of session starts.

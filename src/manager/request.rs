@@ -2,10 +2,14 @@
 
 use shardman_core::SessionId;
 use shardman_core::identify::Permit;
+use shardman_core::rescale::Rescale;
+use shardman_core::wire::PlanReport;
 use tokio::sync::oneshot;
 
-use super::handle::{Caller, ConnectError, ConnectRequest, Connection, DisconnectError, IdentifyError};
-use crate::store::DiscordFacts;
+use super::handle::{
+    Caller, ConnectError, ConnectRequest, Connection, DisconnectError, IdentifyError, RescaleError,
+};
+use crate::store::{ChosenCount, DiscordFacts};
 use crate::supervisor::WorkerEvent;
 
 /// One request to the single owner.
@@ -27,6 +31,13 @@ pub(super) enum Request {
     },
     Worker(WorkerEvent),
     Discord(DiscordNews),
+    /// An operator asks for another number of shards. `memory` is that of one
+    /// shard and what the host has left, in bytes.
+    Rescale {
+        target: u32,
+        memory: Option<(u64, u64)>,
+        reply: oneshot::Sender<Result<PlanReport, RescaleError>>,
+    },
     /// The reserve of session starts may be used.
     SpendReserve,
     /// The cause of a halt is gone.
@@ -59,6 +70,12 @@ pub(super) enum Answer {
     Disconnect {
         reply: oneshot::Sender<Result<(), DisconnectError>>,
     },
+    Rescale {
+        /// What was under way and wanted before.
+        before: Box<(Option<Rescale>, Option<ChosenCount>)>,
+        report: PlanReport,
+        reply: oneshot::Sender<Result<PlanReport, RescaleError>>,
+    },
     Resume {
         resumed: bool,
         reply: oneshot::Sender<Result<bool, DisconnectError>>,
@@ -74,6 +91,7 @@ impl Answer {
                 connection, reply, ..
             } => drop(reply.send(Ok(connection))),
             Self::Disconnect { reply } => drop(reply.send(Ok(()))),
+            Self::Rescale { report, reply, .. } => drop(reply.send(Ok(report))),
             Self::Resume { resumed, reply } => drop(reply.send(Ok(resumed))),
         }
     }
@@ -82,7 +100,7 @@ impl Answer {
     pub(super) fn grant(&self) -> Option<Grant> {
         match self {
             Self::Connect { grant, .. } => *grant,
-            Self::Disconnect { .. } | Self::Resume { .. } => None,
+            Self::Disconnect { .. } | Self::Rescale { .. } | Self::Resume { .. } => None,
         }
     }
 
@@ -101,6 +119,7 @@ impl Answer {
             // A repeated request asks for what is durable already.
             repeated @ Self::Connect { .. } => repeated.send(),
             Self::Disconnect { reply } => drop(reply.send(Err(DisconnectError::Unavailable { reason }))),
+            Self::Rescale { reply, .. } => drop(reply.send(Err(RescaleError::Unavailable { reason }))),
             Self::Resume { reply, .. } => drop(reply.send(Err(DisconnectError::Unavailable { reason }))),
         }
     }

@@ -12,6 +12,17 @@ pub enum Count {
     Discord,
 }
 
+/// What happens when another number of shards is due (`RESCALE`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum RescaleMode {
+    /// Nothing is looked for.
+    Off,
+    /// It is said, and an operator decides.
+    Propose,
+    /// It is done, if it is safe.
+    Auto,
+}
+
 /// What a child runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WorkerProgram {
@@ -27,6 +38,7 @@ pub struct Settings {
     /// `MAX_SECONDS`.
     pub max_seconds: Duration,
     pub count: Count,
+    pub rescale: RescaleMode,
     /// Whether Discord can be asked (there is a token): then its
     /// `max_concurrency` is waited for before the first lease.
     pub asks_discord: bool,
@@ -52,6 +64,7 @@ impl Settings {
         Self {
             max_seconds,
             count: Count::Fixed(shards),
+            rescale: RescaleMode::Propose,
             asks_discord: false,
             program: WorkerProgram::Command(String::new()),
             max_workers: Some(0),
@@ -81,6 +94,21 @@ impl Settings {
                 planned.div_ceil(cores).clamp(1, SHARDS_PER_WORKER)
             }
         }
+    }
+
+    /// `MAX_SHARDS`, where it is set.
+    pub fn max_shards(&self) -> Option<u32> {
+        match self.count {
+            Count::Fixed(total) => Some(total),
+            Count::Discord => None,
+        }
+    }
+
+    /// The most shards of a plan of `planned` that children can hold; `None`
+    /// without a bound, or where externals may hold the rest.
+    pub fn places(&self, planned: u32) -> Option<u32> {
+        let most = self.max_workers.filter(|most| *most > 0)?;
+        Some(most.saturating_mul(self.shards_per_worker(planned)))
     }
 
     /// The most children for a plan of `planned` shards. Each is started for

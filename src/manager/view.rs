@@ -2,7 +2,7 @@
 
 use shardman_core::lease::Lease;
 use shardman_core::wire::{FleetView, ShardState, ShardView, Status, StatusShard, WorkerView};
-use shardman_core::{ShardId, Tick};
+use shardman_core::{Plan, ShardId, Tick};
 
 use super::fleet::{Fleet, Run};
 use crate::clock::Clock;
@@ -19,18 +19,21 @@ pub struct Summary {
     /// Children whose process group is not gone.
     pub running: usize,
     pub stopping: bool,
+    /// How far a change of the number of shards is, in words.
+    pub rescale: Option<String>,
     /// What keeps the fleet from being whole, in words.
     pub trouble: Vec<String>,
 }
 
 pub(super) fn summary(fleet: &Fleet) -> Summary {
     Summary {
-        planned: fleet.table.plan().len(),
+        planned: fleet.live.len(),
         leased: fleet.table.leases().count(),
         ready: ready(fleet),
         waiting: fleet.line.waiting().map(|(_, waiting)| waiting).sum(),
         running: fleet.running().count(),
         stopping: fleet.stopping,
+        rescale: fleet.rescale_words(),
         trouble: trouble(fleet),
     }
 }
@@ -43,7 +46,7 @@ fn ready(fleet: &Fleet) -> usize {
     fleet
         .table
         .leases()
-        .filter(|(shard, lease)| fleet.table.plan().contains(*shard) && serves(lease))
+        .filter(|(shard, lease)| fleet.live.contains(*shard) && serves(lease))
         .count()
 }
 
@@ -85,7 +88,7 @@ pub(super) fn status(fleet: &Fleet, clock: &Clock) -> Status {
     let mut shards: Vec<_> = fleet.table.leases().map(shard).collect();
     shards.sort_by_key(|shard| shard.shard_id);
     Status {
-        total_shards: fleet.table.plan().total(),
+        total_shards: fleet.live.total(),
         shards,
     }
 }
@@ -94,7 +97,7 @@ pub(super) fn fleet(fleet: &Fleet, clock: &Clock) -> FleetView {
     let now = clock.now();
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     FleetView {
-        planned: count(fleet.table.plan().len()),
+        planned: count(fleet.live.len()),
         leased: count(fleet.table.leases().count()),
         ready: count(ready(fleet)),
         max_concurrency: fleet.line.max_concurrency(),
@@ -104,9 +107,14 @@ pub(super) fn fleet(fleet: &Fleet, clock: &Clock) -> FleetView {
             .map(|facts| facts.starts.left(clock.wall_ms())),
         starts_total: fleet.discord.as_ref().map(|facts| facts.starts.total),
         trouble: trouble(fleet),
+        rescale: fleet.rescale_view(now),
+        proposal: fleet.proposal.as_ref().map(|(_, text)| text.clone()),
         shards: fleet
             .table
-            .plan()
+            .leases()
+            .map(|(shard, _)| shard)
+            .chain(fleet.table.plan().iter())
+            .collect::<Plan>()
             .iter()
             .map(|shard| shard_view(fleet, shard, now))
             .collect(),
@@ -118,6 +126,7 @@ fn shard_view(fleet: &Fleet, shard: ShardId, now: Tick) -> ShardView {
     let lease = fleet.table.lease(shard);
     let figures = lease.map(|lease| &lease.figures);
     let state = match lease {
+        Some(_) if !fleet.table.plan().contains(shard) => "draining",
         Some(lease) => lease.figures.state.map_or("leased", ShardState::as_str),
         None if fleet.table.held_back().any(|(held, _)| held == shard) => "held_back",
         None => "free",
@@ -136,6 +145,12 @@ fn shard_view(fleet: &Fleet, shard: ShardId, now: Tick) -> ShardView {
         loop_lag: figures.and_then(|figures| figures.loop_lag),
         close_code: figures.and_then(|figures| figures.close_code),
     }
+}
+
+/// The process of each child that holds shards, and how many it holds.
+pub(super) fn holding(fleet: &Fleet) -> Vec<(i32, u32)> {
+    let process = |(worker, shards)| Some((fleet.workers.get(&worker)?.record.process.as_ref()?.pid, shards));
+    fleet.held().into_iter().filter_map(process).collect()
 }
 
 fn worker_views(fleet: &Fleet, now: Tick) -> Vec<WorkerView> {

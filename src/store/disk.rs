@@ -23,7 +23,7 @@ const FORMAT: u64 = 1;
 
 /// `format`, `next_epoch`.
 const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("shardman");
-/// `plan`, `discord`, `halt`, as JSON.
+/// `plan`, `rescale`, `chosen`, `discord`, `halt`, as JSON.
 const FACTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("facts");
 const LEASES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("leases");
 const RESUME: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("resume");
@@ -203,6 +203,10 @@ fn apply(transaction: &WriteTransaction, write: &Write) -> Result<(), redb::Erro
         Write::LeaseEnded(shard) => remove(transaction, LEASES, &shard.to_string()),
         Write::Plan(plan) => put(transaction, FACTS, "plan", plan),
         Write::Discord(facts) => put(transaction, FACTS, "discord", facts),
+        Write::Rescale(Some(rescale)) => put(transaction, FACTS, "rescale", rescale),
+        Write::Rescale(None) => remove(transaction, FACTS, "rescale"),
+        Write::Chosen(Some(chosen)) => put(transaction, FACTS, "chosen", chosen),
+        Write::Chosen(None) => remove(transaction, FACTS, "chosen"),
         Write::Halt(Some(halt)) => put(transaction, FACTS, "halt", halt),
         Write::Halt(None) => remove(transaction, FACTS, "halt"),
         Write::Resume(shard, Some(point)) => put(transaction, RESUME, &shard.to_string(), point),
@@ -253,6 +257,8 @@ fn read(database: &Database) -> Result<Saved, redb::Error> {
         ..Saved::default()
     };
     saved.plan = fact("plan")?.map(|json| parse(&json)).transpose()?;
+    saved.rescale = fact("rescale")?.map(|json| parse(&json)).transpose()?;
+    saved.chosen = fact("chosen")?.map(|json| parse(&json)).transpose()?;
     saved.discord = fact("discord")?.map(|json| parse(&json)).transpose()?;
     saved.halt = fact("halt")?.map(|json| parse(&json)).transpose()?;
     for (_, json) in rows(LEASES)? {

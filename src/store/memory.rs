@@ -20,6 +20,8 @@ impl MemoryStore {
             Write::LeaseEnded(shard) => saved.leases.retain(|lease| lease.shard != shard),
             Write::Plan(plan) => saved.plan = Some(plan),
             Write::Discord(facts) => saved.discord = Some(facts),
+            Write::Rescale(rescale) => saved.rescale = rescale,
+            Write::Chosen(chosen) => saved.chosen = chosen,
             Write::Halt(halt) => saved.halt = halt,
             Write::Resume(shard, Some(point)) => {
                 saved.resume.insert(shard, point);

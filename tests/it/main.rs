@@ -15,6 +15,8 @@ mod disk;
 mod fleet;
 mod halt;
 mod manager_crash;
+mod rescale;
+mod rescale_due;
 mod resume;
 mod simulator;
 mod sink;

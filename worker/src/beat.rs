@@ -202,9 +202,9 @@ impl Beater {
             }
             let begun = Instant::now();
             match self.beat(lag).await {
-                Ok(verdict) => {
+                Ok((verdict, heartbeat)) => {
                     silent = false;
-                    due = begun + self.lease.heartbeat;
+                    due = begun + heartbeat;
                     self.verdict
                         .send_if_modified(|old| std::mem::replace(old, verdict) != verdict);
                     if verdict == Verdict::Lost {
@@ -227,7 +227,8 @@ impl Beater {
         }
     }
 
-    async fn beat(&self, lag: Duration) -> Result<Verdict, crate::manager::CallError> {
+    /// The manager's answer, and when it wants to hear more.
+    async fn beat(&self, lag: Duration) -> Result<(Verdict, Duration), crate::manager::CallError> {
         let sent = now();
         let mut beat = self
             .figures
@@ -235,16 +236,17 @@ impl Beater {
         beat.loop_lag = Some(lag.as_secs_f64());
         trace!(state = %self.current.state, "beat");
         match self.manager.beat(&beat, self.lease.beat_timeout()).await {
-            Ok(directive) => {
+            Ok(answer) => {
                 self.lease.deadline.answered(sent);
-                Ok(match directive {
+                let verdict = match answer.directive {
                     Directive::CarryOn => Verdict::CarryOn,
                     Directive::StandBy => Verdict::StandBy,
                     Directive::GoLive => Verdict::GoLive,
                     Directive::Drain => Verdict::Drain,
-                })
+                };
+                Ok((verdict, self.lease.heartbeat_after(answer.heartbeat_seconds)))
             }
-            Err(error) if error.is_lease_lost() => Ok(Verdict::Lost),
+            Err(error) if error.is_lease_lost() => Ok((Verdict::Lost, self.lease.heartbeat)),
             Err(error) => Err(error),
         }
     }

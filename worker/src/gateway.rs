@@ -141,7 +141,11 @@ impl<'a> Connection<'a> {
 
     fn on_verdict(&mut self, alive: bool) -> Result<(), End> {
         let verdict = *self.holder.beats.verdict.borrow_and_update();
+        let stood_by = self.holder.lane.is_standing_by();
         self.holder.obey(verdict).map_err(End::Lease)?;
+        if self.holder.lane.is_standing_by() != stood_by && self.active_since.is_some() {
+            self.report_ready();
+        }
         if alive {
             Ok(())
         } else {
@@ -252,6 +256,11 @@ impl<'a> Connection<'a> {
         };
         session.taken = sequence;
         let acks = session.acks.clone();
+        if kind.as_ref() == "READY" {
+            // A RESUME never brings it again, so the session can be handed on
+            // before the sink has taken anything.
+            acks.ack(sequence);
+        }
         let lease = &self.holder.lease;
         let begins = matches!(kind.as_ref(), "READY" | "RESUMED");
         let event = Event {
@@ -265,9 +274,18 @@ impl<'a> Connection<'a> {
         let taken = self.holder.lane.offer(event);
         if begins {
             // Not before: the `ready` beat carries the resume point if it can.
-            self.holder.beats.report(ShardState::Ready);
+            self.report_ready();
         }
         if taken { Ok(()) } else { Err(End::SinkFull) }
+    }
+
+    fn report_ready(&self) {
+        let standing_by = self.holder.lane.is_standing_by();
+        self.holder.beats.report(if standing_by {
+            ShardState::StandingBy
+        } else {
+            ShardState::Ready
+        });
     }
 
     fn on_ready(&mut self) {

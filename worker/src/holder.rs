@@ -25,7 +25,9 @@ use crate::sink::Lane;
 /// How long a leaving shard waits for its sink: the whole stop stays well under
 /// two seconds, also when nobody answers.
 const FLUSH_STOPPING: Duration = Duration::from_millis(500);
-const FLUSH_DRAINING: Duration = Duration::from_secs(5);
+/// How long a shard that was asked to leave waits for its sink. Its lease goes
+/// on meanwhile.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(60);
 /// How often a silent manager is looked for in the beats' answers.
 const SILENCE_CHECK: Duration = Duration::from_millis(100);
 const LAST_BEAT_TIMEOUT: Duration = Duration::from_millis(300);
@@ -86,7 +88,10 @@ impl Holder {
         };
         match end {
             LeaseEnd::Stopped => self.leave(FLUSH_STOPPING).await,
-            LeaseEnd::Drained => self.leave(FLUSH_DRAINING).await,
+            LeaseEnd::Drained => {
+                self.drain().await;
+                self.leave(FLUSH_STOPPING).await;
+            }
             LeaseEnd::Refused(_) => self.leave_refused().await,
             // Somebody else may hold it by now: nobody is told anything.
             LeaseEnd::Lost | LeaseEnd::Silent => {}
@@ -245,12 +250,12 @@ impl Holder {
     /// Takes in what the manager answered.
     pub(crate) fn obey(&mut self, verdict: Verdict) -> Result<(), LeaseEnd> {
         match verdict {
-            Verdict::Unknown | Verdict::CarryOn => Ok(()),
+            Verdict::Unknown => Ok(()),
             Verdict::StandBy => {
                 self.lane.stand_by();
                 Ok(())
             }
-            Verdict::GoLive => {
+            Verdict::CarryOn | Verdict::GoLive => {
                 self.lane.go_live();
                 Ok(())
             }
@@ -274,6 +279,20 @@ impl Holder {
             return Err(LeaseEnd::Silent);
         }
         Ok(self.lease.deadline.left(now).min(Duration::from_secs(1)))
+    }
+
+    /// Delivers what was received, as long as that may take.
+    async fn drain(&mut self) {
+        let (stop, sink) = (self.context.stop.clone(), self.context.sink.clone());
+        let delivered = async {
+            self.lane.drained().await;
+            sink.flush(DRAIN_PATIENCE).await;
+        };
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            _ = tokio::time::timeout(DRAIN_PATIENCE, delivered) => {}
+        }
     }
 
     /// Hands the shard back: the resume point first, then the lease.

@@ -74,6 +74,16 @@ impl Lease {
         })
     }
 
+    /// The pause before the next beat: the usual one, or a shorter one that the
+    /// manager asks for.
+    pub(crate) fn heartbeat_after(&self, wanted: Option<f64>) -> Duration {
+        wanted
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+            .map_or(self.heartbeat, |wanted| {
+                wanted.max(FASTEST_HEARTBEAT).min(self.heartbeat)
+            })
+    }
+
     /// A beat without an answer for this long is given up and sent again.
     pub(crate) fn beat_timeout(&self) -> Duration {
         (self.lease_time / 4).clamp(Duration::from_millis(300), Duration::from_secs(5))

@@ -121,12 +121,15 @@ impl Manager {
         self.json(request, ANSWER_TIMEOUT).await
     }
 
-    pub(crate) async fn beat(&self, beat: &Beat, timeout: Duration) -> Result<Directive, CallError> {
+    pub(crate) async fn beat(&self, beat: &Beat, timeout: Duration) -> Result<BeatAnswer, CallError> {
         let answer = self.post("/beat", beat, timeout).await?;
         if answer.status == StatusCode::NO_CONTENT {
-            return Ok(Directive::CarryOn);
+            return Ok(BeatAnswer {
+                directive: Directive::CarryOn,
+                heartbeat_seconds: None,
+            });
         }
-        Ok(serde_json::from_slice::<BeatAnswer>(&answer.body)?.directive)
+        Ok(serde_json::from_slice::<BeatAnswer>(&answer.body)?)
     }
 
     /// One round of waiting for an identify permit; `None` asks for another.

@@ -38,6 +38,8 @@ pub struct Lease {
     /// The caller's name for its request, so that it may be repeated.
     pub key: Option<String>,
     pub granted_at: Tick,
+    /// When its holder's identify slot is, if it was told to sleep until one.
+    pub identify_at: Tick,
     pub last_beat: Tick,
     /// The highest number of a beat.
     pub(super) beats: u64,
@@ -47,8 +49,9 @@ pub struct Lease {
     pub heard: bool,
     /// Without a beat until here, the lease is lost.
     pub deadline: Tick,
-    /// Whether its shard is planned. Kept here, because every beat asks.
-    pub(super) planned: bool,
+    /// Since when its shard is out of the plan. Kept here, because every beat
+    /// asks.
+    pub(super) unplanned_since: Option<Tick>,
     /// Where its entry among the timers is.
     pub(super) timer: Tick,
     pub figures: Figures,
@@ -136,6 +139,8 @@ pub struct Beaten {
     pub change: Option<(Option<ShardState>, ShardState)>,
     /// An older beat than one that was already seen: it tells no news.
     pub outdated: bool,
+    /// Its shard is out of the plan: the holder is to leave.
+    pub drain: bool,
 }
 
 /// A lease as the store keeps it.

@@ -34,7 +34,8 @@ impl LeaseTable {
             // The holder counts on what it was told, however short the time is
             // for new leases.
             let ttl = ttl.max(Duration::from_millis(record.ttl_ms));
-            let deadline = now + wait(&record) + ttl;
+            let identify_at = now + wait(&record);
+            let deadline = identify_at + ttl;
             table.free.remove(&record.shard);
             let lease = Lease {
                 session: record.session,
@@ -42,12 +43,13 @@ impl LeaseTable {
                 holder: record.holder,
                 key: record.key,
                 granted_at: now,
+                identify_at,
                 last_beat: now,
                 heard: false,
                 beats: 0,
                 ttl,
                 deadline,
-                planned: table.plan.contains(record.shard),
+                unplanned_since: (!table.plan.contains(record.shard)).then_some(now),
                 timer: deadline,
                 figures: Figures::default(),
             };

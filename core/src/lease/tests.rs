@@ -3,6 +3,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::wire::ShardState;
 
+mod plan;
+
 const TTL: Duration = Duration::from_secs(60);
 
 fn at(seconds: u64) -> Tick {
@@ -185,22 +187,6 @@ fn a_stall_of_the_manager_costs_no_lease() {
     assert_eq!(table.leases().count(), 1);
     table.handle_timeout(at(181));
     assert_eq!(table.leases().count(), 0);
-}
-
-#[test]
-fn a_shard_out_of_the_plan_ends_with_its_holders_next_beat() {
-    let mut table = table(4);
-    for n in 0..4 {
-        claim(&mut table, n, at(0));
-    }
-    table.set_plan(Plan::of_total(2));
-    assert_eq!(beat(&mut table, 3, at(1)), Err(BeatError::OutOfPlan));
-    assert_eq!(beat(&mut table, 3, at(2)), Err(BeatError::UnknownSession));
-    assert_eq!(
-        claim(&mut table, 9, at(2)),
-        Some(0),
-        "shard 0 of 2 is not shard 0 of 4"
-    );
 }
 
 #[test]

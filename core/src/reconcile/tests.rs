@@ -5,6 +5,7 @@ fn desired(max_workers: u32, shards_per_worker: u32) -> Desired {
         pool: PoolId::discord(),
         max_workers,
         shards_per_worker,
+        shards_to_come: 0,
     }
 }
 
@@ -77,6 +78,34 @@ fn a_place_that_backs_off_keeps_its_shards_waiting() {
     check(3, 4, &[(0, LATER, 4, 0)], 4, &[]);
     check(3, 4, &[(0, DUE, 4, 0)], 4, &[start(0, 4)]);
     check(3, 4, &[(0, Phase::Halted, 4, 0)], 4, &[]);
+}
+
+#[test]
+fn a_child_that_is_left_without_shards_is_stopped() {
+    let idle = |since| Phase::Idle { since: Tick(since) };
+    check(3, 4, &[(0, idle(99_000), 4, 0), (1, idle(1_000), 4, 2)], 0, &[]);
+    check(3, 4, &[(0, idle(1_000), 4, 0)], 0, &[stop(0, StopCause::Surplus)]);
+}
+
+#[test]
+fn a_child_that_is_started_in_a_rescale_has_room_for_what_comes() {
+    let full = |index| {
+        (
+            worker(index),
+            WorkerView {
+                phase: Phase::Full,
+                capacity: 2,
+                holding: 2,
+            },
+        )
+    };
+    let rescale = Desired {
+        shards_to_come: 7,
+        ..desired(4, 4)
+    };
+    let views = [full(0), full(1)].into();
+    assert_eq!(reconcile(&rescale, &views, &[], 2, Tick(0)), [start(2, 3)]);
+    assert_eq!(reconcile(&rescale, &views, &[], 0, Tick(0)), []);
 }
 
 #[test]

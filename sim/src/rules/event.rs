@@ -33,6 +33,14 @@ impl Event {
     /// Load events are what the report's `events` counts; the rest belongs to
     /// the session's own ceremony.
     pub(crate) const fn is_load(&self) -> bool {
-        matches!(self, Self::Message { .. })
+        self.message().is_some()
+    }
+
+    /// The number of a message.
+    pub(crate) const fn message(&self) -> Option<u64> {
+        match self {
+            Self::Message { number, .. } => Some(*number),
+            Self::Ready | Self::Resumed | Self::Guild(_) | Self::Members { .. } => None,
+        }
     }
 }

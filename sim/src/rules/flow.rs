@@ -82,6 +82,9 @@ impl Rules {
                 continue;
             }
             self.referee.sent(shard);
+            if let Event::Message { number, .. } = event {
+                self.copies.sent(*number);
+            }
             if !session.push(event.clone(), covered) {
                 broken.push(*key);
             }
@@ -156,7 +159,7 @@ impl Rules {
             .sessions
             .get_mut(&key)
             .expect("a connection's session is alive");
-        let delivery = session.deliver(sequence);
+        let delivery = session.deliver(sequence, |message| self.copies.delivered(message));
         let shard = session.shard;
         self.referee
             .delivered(shard, delivery.delivered, delivery.replayed, delivery.doubled);
@@ -255,6 +258,9 @@ impl Rules {
                 self.by_shard.remove(&session.shard);
             }
         }
+        session
+            .undelivered_messages()
+            .for_each(|message| self.copies.dropped(message));
         let (lost, superseded) = session.undelivered();
         self.referee.lost(session.shard, lost, superseded);
     }

@@ -112,7 +112,7 @@ impl Session {
     }
 
     /// Notes that everything up to `sequence` was written.
-    pub(super) fn deliver(&mut self, sequence: u64) -> Delivery {
+    pub(super) fn deliver(&mut self, sequence: u64, mut first_time: impl FnMut(u64)) -> Delivery {
         let mut delivery = Delivery::default();
         let already = self.delivered;
         for (at, entry) in self.pending().take_while(|(at, _)| *at <= sequence) {
@@ -123,6 +123,7 @@ impl Session {
             if at <= already {
                 delivery.replayed += 1;
             } else {
+                entry.event.message().into_iter().for_each(&mut first_time);
                 delivery.delivered += 1;
                 delivery.doubled += u64::from(entry.covered);
             }
@@ -130,6 +131,15 @@ impl Session {
         self.written = sequence.clamp(self.written, self.sequence());
         self.delivered = self.delivered.max(self.written);
         delivery
+    }
+
+    /// The numbers of messages that were never delivered.
+    pub(super) fn undelivered_messages(&self) -> impl Iterator<Item = u64> {
+        let skip = usize::try_from(self.delivered.saturating_sub(self.forgotten)).unwrap_or(usize::MAX);
+        self.entries
+            .iter()
+            .skip(skip)
+            .filter_map(|entry| entry.event.message())
     }
 
     /// Load events that were never delivered: those that nobody else could have

@@ -21,11 +21,12 @@ pub(in crate::http) struct Beat {
     pub(in crate::http) report: BeatReport,
 }
 
-const STATES: [ShardState; 7] = [
+const STATES: [ShardState; 8] = [
     ShardState::Starting,
     ShardState::Waiting,
     ShardState::Identifying,
     ShardState::Resuming,
+    ShardState::StandingBy,
     ShardState::Ready,
     ShardState::Disconnected,
     ShardState::Stopping,

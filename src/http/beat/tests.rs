@@ -129,6 +129,7 @@ async fn an_unknown_state_is_answered_with_the_known_ones() {
         "waiting",
         "identifying",
         "resuming",
+        "standing_by",
         "ready",
         "disconnected",
         "stopping",

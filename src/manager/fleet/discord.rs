@@ -5,25 +5,14 @@ use tracing::{info, warn};
 
 use super::{Alert, AlertKind, Effect, Fleet};
 use crate::manager::request::DiscordNews;
-use crate::manager::settings::{Count, Settings};
-use crate::store::{Saved, Write};
-
-/// The plan to start with, and one to fall back on while Discord cannot be
-/// asked. A fleet that runs keeps its plan; one that stopped asks anew.
-pub(super) fn first_plan(settings: &Settings, saved: &Saved) -> (Plan, Option<Plan>) {
-    match (settings.count, &saved.plan) {
-        (Count::Fixed(total), _) => (Plan::of_total(total), None),
-        (Count::Discord, Some(plan)) if !saved.leases.is_empty() => (plan.clone(), None),
-        (Count::Discord, plan) => (Plan::default(), plan.clone()),
-    }
-}
+use crate::store::Write;
 
 impl Fleet {
     /// Why nothing can be leased before Discord has answered.
     pub(in crate::manager) fn waits_for_discord(&self) -> Option<String> {
         let known = !self.settings.asks_discord || self.discord.is_some();
         if known && !self.table.plan().is_empty() {
-            return None;
+            return self.count_refused();
         }
         Some(match &self.discord_trouble {
             Some(trouble) => format!("waiting for Discord: {trouble}"),
@@ -50,17 +39,10 @@ impl Fleet {
                     self.spend_reserve = false;
                 }
                 self.line.set_max_concurrency(facts.max_concurrency, now);
-                if self.table.plan().is_empty() {
-                    self.adopt_plan(Plan::of_total(facts.recommended_shards));
-                } else if self.settings.count == Count::Discord
-                    && facts.recommended_shards != self.table.plan().total()
-                {
-                    warn!(
-                        "Discord recommends {} shards, {} are planned; stop the fleet and start it to take the new number",
-                        facts.recommended_shards,
-                        self.table.plan().total()
-                    );
+                if self.live.is_empty() {
+                    self.adopt_plan(Plan::of_total(facts.recommended_shards), now);
                 }
+                self.look_at = None;
                 self.writes.push(Write::Discord(facts.clone()));
                 self.discord = Some(facts);
             }
@@ -75,16 +57,10 @@ impl Fleet {
                     && let Some(plan) = self.fallback_plan.take()
                 {
                     warn!("going on with the {} shards of the last run", plan.len());
-                    self.adopt_plan(plan);
+                    self.adopt_plan(plan, now);
                 }
             }
         }
-    }
-
-    fn adopt_plan(&mut self, plan: Plan) {
-        info!("planned: {} shards", plan.len());
-        self.writes.push(Write::Plan(plan.clone()));
-        self.table.set_plan(plan);
     }
 
     /// Session starts that may be used now.

@@ -24,6 +24,11 @@ impl Fleet {
         for session in &undone {
             self.table.undo(*session, now);
         }
+        for answer in &turn.answers {
+            if let Answer::Rescale { before, .. } = answer {
+                self.undo_rescale((**before).clone(), now);
+            }
+        }
         self.refund_starts(grants.iter().map(|grant| u32::from(grant.spent)).sum());
         for answer in turn.answers {
             answer.refuse(reason, &undone);
@@ -75,6 +80,9 @@ impl Fleet {
                 self.flush_soon(now);
                 None
             }
+            // What is under way now is said again; what was undone must not be.
+            Write::Rescale(_) => Some(Write::Rescale(self.rescale.clone())),
+            Write::Chosen(_) => Some(Write::Chosen(self.chosen)),
             Write::Worker(record) if unstarted.contains(&record.worker) => None,
             kept @ (Write::LeaseEnded(_)
             | Write::Plan(_)
@@ -123,6 +131,10 @@ impl Fleet {
             self.changed = true;
             self.line.forget(shard, now);
             self.waiters.remove(&shard);
+            if !self.table.plan().contains(shard) {
+                self.resume.forget(shard);
+                self.flush_soon(now);
+            }
             match cause {
                 EndCause::Released | EndCause::WorkerGone | EndCause::Undone => {}
                 EndCause::OutOfPlan => {

@@ -14,7 +14,8 @@ impl Fleet {
         match meaning(Some(code)) {
             CloseMeaning::Halt(remedy) => self.halt(shard, code, remedy),
             CloseMeaning::Plan => {
-                error!(shard.id = %shard, "Discord refused shard {shard} (close code {code}): the number of shards is wrong; change MAX_SHARDS");
+                error!(shard.id = %shard, "Discord refused shard {shard} (close code {code}): the number of shards is wrong");
+                self.number_refused(shard, code);
             }
             CloseMeaning::NewSession | CloseMeaning::Resume => {}
         }

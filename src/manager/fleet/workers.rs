@@ -34,8 +34,10 @@ pub(in crate::manager) struct Worker {
     pub(in crate::manager) restarts: RestartRecord,
     pub(in crate::manager) last_exit: Option<String>,
     pub(in crate::manager) started: Tick,
-    /// Since when it holds fewer shards than it could; `None` if it does not.
+    /// Since when it holds fewer shards than it could, with one to take.
     short_since: Option<Tick>,
+    /// Since when it does, with none to take.
+    idle_since: Option<Tick>,
 }
 
 impl Fleet {
@@ -200,12 +202,7 @@ impl Fleet {
         if self.stopping {
             return;
         }
-        let planned = u32::try_from(self.table.plan().len()).unwrap_or(u32::MAX);
-        let desired = Desired {
-            pool: PoolId::discord(),
-            max_workers: self.settings.max_workers(planned),
-            shards_per_worker: self.settings.shards_per_worker(planned),
-        };
+        let desired = self.desired();
         let uncovered = match self.waits_for_discord().or_else(|| self.halted_because()) {
             None => u32::try_from(self.table.free_count()).unwrap_or(u32::MAX),
             Some(_) => 0,
@@ -215,6 +212,30 @@ impl Fleet {
                 Action::Start { worker, shards } => self.start(worker, shards, now),
                 Action::Stop { worker, cause } => self.stop(worker, cause),
             }
+        }
+    }
+
+    /// What the configuration and the plan ask for.
+    fn desired(&self) -> Desired {
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let planned = count(self.table.plan().len());
+        let shards_per_worker = self.settings.shards_per_worker(self.target());
+        // While a rescale goes on, some shards have two holders.
+        let beside = count(self.table.plan().without(&self.live).len()).div_ceil(shards_per_worker);
+        let most = self.settings.max_workers(planned);
+        let externals = || {
+            self.table
+                .leases()
+                .filter(|(_, lease)| lease.holder.child().is_none())
+        };
+        Desired {
+            pool: PoolId::discord(),
+            max_workers: if most == 0 { 0 } else { most.saturating_add(beside) },
+            shards_per_worker,
+            shards_to_come: match self.is_rescaling() {
+                true => self.target().saturating_sub(count(externals().count())),
+                false => 0,
+            },
         }
     }
 
@@ -296,14 +317,14 @@ impl Fleet {
 
     fn views(&mut self, now: Tick) -> BTreeMap<WorkerId, WorkerView> {
         let held = self.held();
+        let (some_free, rescaling) = (self.table.free_count() > 0, self.is_rescaling());
         let mut views = BTreeMap::new();
         for (id, worker) in &mut self.workers {
             let holding = held.get(id).copied().unwrap_or(0);
-            if holding >= worker.record.shards {
-                worker.short_since = None;
-            } else if worker.short_since.is_none() {
-                worker.short_since = Some(now);
-            }
+            let short = holding < worker.record.shards;
+            let since = |wanted: bool, since: Option<Tick>| wanted.then(|| since.unwrap_or(now));
+            worker.short_since = since(short && some_free, worker.short_since);
+            worker.idle_since = since(short && !some_free && !rescaling, worker.idle_since);
             views.insert(id.clone(), worker.view(&held));
         }
         views
@@ -330,16 +351,18 @@ impl Worker {
             last_exit: None,
             started,
             short_since: Some(now),
+            idle_since: None,
         }
     }
 
     fn view(&self, held: &BTreeMap<WorkerId, u32>) -> WorkerView {
-        let phase = match (self.run, self.short_since) {
-            (Run::Running, Some(since)) => Phase::Short { since },
-            (Run::Running, None) => Phase::Full,
-            (Run::Stopping, _) => Phase::Stopping,
-            (Run::BackingOff { until }, _) => Phase::BackingOff { until },
-            (Run::Halted, _) => Phase::Halted,
+        let phase = match (self.run, self.short_since, self.idle_since) {
+            (Run::Running, Some(since), _) => Phase::Short { since },
+            (Run::Running, None, Some(since)) => Phase::Idle { since },
+            (Run::Running, None, None) => Phase::Full,
+            (Run::Stopping, ..) => Phase::Stopping,
+            (Run::BackingOff { until }, ..) => Phase::BackingOff { until },
+            (Run::Halted, ..) => Phase::Halted,
         };
         let holding = held.get(&self.record.worker).copied().unwrap_or(0);
         WorkerView {

@@ -1,7 +1,8 @@
 //! One shard's way into the sink, which may be held shut.
 //!
 //! While the manager asks a shard to stand by, its events wait here; `go_live`
-//! lets them through in order. What waits is bounded like the sink itself.
+//! lets them through in order. What waits is bounded: the oldest events go
+//! first, which the holder that is still live has delivered.
 
 use std::collections::VecDeque;
 
@@ -16,6 +17,8 @@ pub(crate) struct Lane {
     held: VecDeque<Event>,
     held_bytes: usize,
     standing_by: bool,
+    /// It was open once: then it never stands by again.
+    gone_live: bool,
 }
 
 impl Lane {
@@ -25,18 +28,26 @@ impl Lane {
             held: VecDeque::new(),
             held_bytes: 0,
             standing_by: false,
+            gone_live: false,
         }
     }
 
+    pub(crate) fn is_standing_by(&self) -> bool {
+        self.standing_by
+    }
+
+    /// Shuts the lane, unless it was live before.
     pub(crate) fn stand_by(&mut self) {
-        self.standing_by = true;
+        self.standing_by = !self.gone_live;
     }
 
     /// Opens the lane. Events that the sink has no room for stay in front of
     /// all later ones.
     pub(crate) fn go_live(&mut self) {
-        self.standing_by = false;
-        self.pass_on();
+        self.gone_live = true;
+        if std::mem::take(&mut self.standing_by) {
+            self.pass_on();
+        }
     }
 
     /// Whether an event that is offered now goes straight through.
@@ -61,7 +72,13 @@ impl Lane {
         let (open, weight) = (self.is_open(), event.weight());
         self.held_bytes += weight;
         self.held.push_back(event);
-        !open && self.held_bytes < HELD_BYTES
+        while self.standing_by
+            && self.held_bytes > HELD_BYTES
+            && let Some(oldest) = self.held.pop_front()
+        {
+            self.held_bytes -= oldest.weight();
+        }
+        !open && (self.standing_by || self.held_bytes < HELD_BYTES)
     }
 
     /// Hands on what waits, as far as the sink has room.
@@ -78,12 +95,8 @@ impl Lane {
         }
     }
 
-    /// Resolves when there is room again. On stand-by that takes a `go_live`,
-    /// so it never resolves by itself.
+    /// Resolves when there is room again: on stand-by there always is.
     pub(crate) async fn drained(&mut self) {
-        if self.standing_by && self.held_bytes >= HELD_BYTES {
-            std::future::pending::<()>().await;
-        }
         while !self.held.is_empty() && !self.standing_by {
             self.sink.drained().await;
             self.pass_on();
@@ -119,7 +132,24 @@ mod tests {
         assert_eq!(acks.last(), 0);
         lane.go_live();
         assert_eq!(acks.last(), 2);
+        lane.stand_by();
+        assert!(!lane.is_standing_by(), "what is live stays live");
         assert!(lane.offer(event(3, &acks)));
         assert_eq!(acks.last(), 3);
+    }
+
+    #[test]
+    fn what_stands_by_keeps_the_newest_events_within_its_bound() {
+        let acks = Acks::default();
+        let mut lane = Lane::new(Sink::None);
+        lane.stand_by();
+        for sequence in 1..=40 {
+            let mut large = event(sequence, &acks);
+            large.payload = " ".repeat(1 << 20);
+            assert!(lane.offer(large), "a shard on stand-by goes on reading");
+        }
+        assert!(lane.held_bytes <= HELD_BYTES && lane.held.len() >= 30);
+        lane.go_live();
+        assert_eq!((acks.last(), lane.held_bytes), (40, 0));
     }
 }

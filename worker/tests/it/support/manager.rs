@@ -135,7 +135,11 @@ async fn beat(State(orders): State<Arc<Orders>>, Json(beat): Json<Beat>) -> Resp
     let _ = orders.log.send(Seen::Beat(Box::new(beat)));
     let mode = *orders.beats.lock().unwrap();
     match mode {
-        BeatMode::Answer(directive) => Json(BeatAnswer { directive }).into_response(),
+        BeatMode::Answer(directive) => Json(BeatAnswer {
+            directive,
+            heartbeat_seconds: None,
+        })
+        .into_response(),
         BeatMode::Silent => std::future::pending().await,
         BeatMode::Refuse(status) => {
             let detail = match status {

@@ -1,0 +1,256 @@
+//! From one number of shards to another without a gap.
+//!
+//! Discord routes a guild to shard `(guild_id >> 22) % total` of every total
+//! that has a session, and lets sessions of several totals live side by side
+//! (Discord, "Gateway", Sharding). Shards `k/n` and `j/m` share guilds exactly
+//! where `k ≡ j (mod gcd(n, m))`. So a change falls apart into `gcd` classes,
+//! and each is replaced by itself: with 4 → 8, shard 1/4 gives way to 1/8 and
+//! 5/8; with 5 → 7 there is one class, and the new set starts beside the old.
+//!
+//! In each step the new shards stand by until all of them are connected, then
+//! go live, and only then the old ones drain. Whatever happens in between, the
+//! old or the new holders of a class are live, so a half-done rescale may go
+//! on, go back or stay.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::ShardId;
+use crate::lease::LeaseTable;
+use crate::plan::Plan;
+use crate::tick::Tick;
+use crate::wire::ShardState;
+
+#[cfg(test)]
+mod tests;
+
+/// How long new shards that are live wait for old ones that are away. An old
+/// one that comes back replays what nobody else has; one that stays away, away
+/// it stays.
+pub const CATCH_UP: Duration = Duration::from_secs(60);
+
+/// How long after its identify slot a client that reports nothing but its beats
+/// is taken to be connected.
+const PLAIN_READY: Duration = Duration::from_secs(30);
+
+/// A change of the number of shards, under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rescale {
+    pub target: u32,
+    /// Why it was begun, in words.
+    pub cause: String,
+    /// Steps in all.
+    pub steps: u32,
+    pub done: u32,
+    pub step: Option<Step>,
+}
+
+/// The replacement of one class.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    pub old: Plan,
+    pub new: Plan,
+    pub phase: Phase,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// The new shards connect and hold their events back; the old are live.
+    StandBy,
+    /// The new shards are told to deliver; the old are live.
+    GoLive,
+    /// The new shards are live; the old are told to leave.
+    Drain,
+}
+
+impl Phase {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::StandBy => "stand_by",
+            Self::GoLive => "go_live",
+            Self::Drain => "drain",
+        }
+    }
+}
+
+/// Where a shard is, as its lease and its holder's beats say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Observed {
+    /// Nobody has a lease of it.
+    Free,
+    /// Somebody has, and its gateway session does not run, as far as one knows.
+    Away,
+    /// Its session runs and its events are held back.
+    StandingBy,
+    /// Its events are delivered.
+    Live,
+}
+
+impl Observed {
+    /// What a lease says of its shard.
+    pub fn of(table: &LeaseTable, shard: ShardId, now: Tick) -> Self {
+        let Some(lease) = table.lease(shard) else {
+            return Self::Free;
+        };
+        match lease.figures.state {
+            _ if !lease.heard => Self::Away,
+            Some(ShardState::Ready) => Self::Live,
+            Some(ShardState::StandingBy) => Self::StandingBy,
+            Some(_) => Self::Away,
+            // A client of the two published calls says nothing of the kind. One
+            // that counts guilds is connected; one that counts none of them,
+            // and measures its latency, is too.
+            None => {
+                let figures = &lease.figures;
+                let connected = match figures.guild_count {
+                    Some(guilds) => guilds > 0,
+                    None => figures.latency.is_some_and(|latency| latency > 0.0),
+                } || now >= lease.identify_at + PLAIN_READY;
+                if connected { Self::Live } else { Self::Away }
+            }
+        }
+    }
+}
+
+/// What a planned shard's holder is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    StandBy,
+    Live,
+}
+
+/// What became of a look at a rescale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing to do before something else happens.
+    Waiting,
+    /// The rescale changed, and must be made durable.
+    Changed,
+    /// The live plan changed with it.
+    Replaced,
+    /// The plan is the target; the rescale is over.
+    Finished,
+}
+
+impl Rescale {
+    /// A change from what is live to `target` shards. `None` when there is
+    /// nothing to change.
+    pub fn begin(live: &Plan, target: u32, cause: String) -> Option<Self> {
+        let steps = steps(live, target);
+        if steps.is_empty() {
+            return None;
+        }
+        Some(Self {
+            target,
+            cause,
+            steps: u32::try_from(steps.len()).unwrap_or(u32::MAX),
+            done: 0,
+            step: None,
+        })
+    }
+
+    /// The shards that may be held: what is live, and what stands by.
+    pub fn held_plan(&self, live: &Plan) -> Plan {
+        match &self.step {
+            Some(step) => live.with(&step.new),
+            None => live.clone(),
+        }
+    }
+
+    /// What the holder of a planned shard is to do.
+    pub fn role(&self, shard: ShardId) -> Role {
+        match &self.step {
+            Some(step) if step.phase == Phase::StandBy && step.new.contains(shard) => Role::StandBy,
+            Some(_) | None => Role::Live,
+        }
+    }
+
+    /// Goes as far as the holders are. `live` is the durable plan; `waited` is
+    /// the time since the last change.
+    pub fn advance(
+        &mut self,
+        live: &mut Plan,
+        observed: impl Fn(ShardId) -> Observed,
+        waited: Duration,
+    ) -> Progress {
+        let Some(step) = &mut self.step else {
+            let Some((old, new)) = steps(live, self.target).into_iter().next() else {
+                return Progress::Finished;
+            };
+            self.step = Some(Step {
+                old,
+                new,
+                phase: Phase::StandBy,
+            });
+            return Progress::Changed;
+        };
+        let all = |plan: &Plan, good: fn(Observed) -> bool| plan.iter().all(|shard| good(observed(shard)));
+        let is_live = |at| at == Observed::Live;
+        match step.phase {
+            Phase::StandBy => {
+                if !all(&step.new, |at| {
+                    matches!(at, Observed::StandingBy | Observed::Live)
+                }) {
+                    return Progress::Waiting;
+                }
+                step.phase = Phase::GoLive;
+            }
+            Phase::GoLive => {
+                // An old shard that is away may have events that nobody else
+                // has: it replays them when it comes back.
+                let caught_up = all(&step.old, is_live) || waited >= CATCH_UP;
+                if !all(&step.new, is_live) || !caught_up {
+                    return Progress::Waiting;
+                }
+                *live = live.without(&step.old).with(&step.new);
+                step.phase = Phase::Drain;
+                return Progress::Replaced;
+            }
+            Phase::Drain => {
+                if !all(&step.old, |at| at == Observed::Free) {
+                    return Progress::Waiting;
+                }
+                self.step = None;
+                self.done += 1;
+            }
+        }
+        Progress::Changed
+    }
+
+    /// The shards that the present step waits for.
+    pub fn waiting_for(&self, observed: impl Fn(ShardId) -> Observed) -> Vec<ShardId> {
+        let Some(step) = &self.step else { return Vec::new() };
+        let (plan, good): (Plan, fn(Observed) -> bool) = match step.phase {
+            Phase::StandBy => (step.new.clone(), |at| {
+                matches!(at, Observed::StandingBy | Observed::Live)
+            }),
+            Phase::GoLive => (step.new.with(&step.old), |at| at == Observed::Live),
+            Phase::Drain => (step.old.clone(), |at| at == Observed::Free),
+        };
+        plan.iter().filter(|shard| !good(observed(*shard))).collect()
+    }
+}
+
+/// What has to give way to what, class by class, until `live` is all of
+/// `target`.
+pub fn steps(live: &Plan, target: u32) -> Vec<(Plan, Plan)> {
+    let old: Plan = live.iter().filter(|shard| shard.total() != target).collect();
+    let new = Plan::of_total(target).without(live);
+    let modulus = old.totals().into_iter().fold(target, gcd).max(1);
+    let mut classes: BTreeMap<u32, (Vec<ShardId>, Vec<ShardId>)> = BTreeMap::new();
+    for shard in old.iter() {
+        classes.entry(shard.number() % modulus).or_default().0.push(shard);
+    }
+    for shard in new.iter() {
+        classes.entry(shard.number() % modulus).or_default().1.push(shard);
+    }
+    let plans = |(old, new): (Vec<_>, Vec<_>)| (old.into_iter().collect(), new.into_iter().collect());
+    classes.into_values().map(plans).collect()
+}
+
+fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
