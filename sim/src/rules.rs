@@ -355,7 +355,8 @@ impl Rules {
             .values()
             .map(|session| (session.shard, session.pending_messages()));
         let (total, remaining, _) = self.budget(now);
-        self.referee.report(self.conns.len(), pending, total, remaining)
+        self.referee
+            .report(self.conns.len(), pending, total, remaining, now)
     }
 
     /// Forgets the past; what is live stays.
