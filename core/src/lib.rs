@@ -13,6 +13,7 @@ pub mod plan;
 pub mod reconcile;
 pub mod restart;
 pub mod resume;
+pub mod rolling;
 pub mod tick;
 pub mod wall;
 pub mod wire;
