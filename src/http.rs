@@ -23,6 +23,7 @@ mod number;
 mod query;
 #[cfg(test)]
 mod reference;
+mod restart;
 mod router;
 mod secret;
 mod serve;

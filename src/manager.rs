@@ -24,7 +24,7 @@ mod view;
 pub use alert::{Alert, AlertKind};
 pub use handle::{
     BeatError, BeatReport, Caller, ConnectError, ConnectRequest, Connection, DisconnectError, IdentifyError,
-    IdentifyOutcome, IdentifyPlan, ManagerHandle,
+    IdentifyOutcome, IdentifyPlan, ManagerHandle, RestartError,
 };
 pub use request::DiscordNews;
 pub use settings::{Count, Settings, WorkerProgram};

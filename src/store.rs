@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use shardman_core::budget::Budget;
 use shardman_core::lease::LeaseRecord;
 use shardman_core::resume::SavedPoint;
+use shardman_core::rolling::RollingRecord;
 use shardman_core::{Epoch, Plan, ShardId, WorkerId};
 
 mod disk;
@@ -33,6 +34,8 @@ pub enum Write {
     Discord(DiscordFacts),
     /// `None` ends a halt.
     Halt(Option<HaltRecord>),
+    /// How the last planned restart stands.
+    Rolling(RollingRecord),
     /// `None` forgets the point.
     Resume(ShardId, Option<SavedPoint>),
     Worker(WorkerRecord),
@@ -90,6 +93,7 @@ pub struct Saved {
     pub plan: Option<Plan>,
     pub discord: Option<DiscordFacts>,
     pub halt: Option<HaltRecord>,
+    pub rolling: Option<RollingRecord>,
     pub leases: Vec<LeaseRecord>,
     pub resume: BTreeMap<ShardId, SavedPoint>,
     pub workers: Vec<WorkerRecord>,

@@ -32,6 +32,10 @@ pub enum Phase {
     Full,
     /// It was told to stop, or ended and its process group is not gone yet.
     Stopping,
+    /// The same, to make room for its next run: what it gives back waits for that.
+    Restarting,
+    /// It is gone, and its next run is due before anything else.
+    Returning,
     /// It is gone and may be started again from then on.
     BackingOff { until: Tick },
     /// It is gone and is not started again by itself.
@@ -54,6 +58,8 @@ pub enum StopCause {
     NeverRegistered,
     /// The lease of one of its shards lapsed: frozen, deaf to us, or gone.
     LeaseLapsed,
+    /// An operator wants its next run.
+    Restart,
     /// The manager stops, and the fleet with it.
     Shutdown,
 }
@@ -63,6 +69,7 @@ impl StopCause {
         match self {
             Self::NeverRegistered => "it held no shard in time",
             Self::LeaseLapsed => "a lease of it lapsed",
+            Self::Restart => "it starts again at once",
             Self::Shutdown => "the fleet stops",
         }
     }
@@ -86,6 +93,18 @@ pub fn reconcile(
     let mut actions = Vec::new();
     let mut need = uncovered;
     let mut running = 0;
+    // First of all, so that no shard of it waits for a spare place elsewhere.
+    for (worker, view) in workers.iter().filter(|(_, view)| view.phase == Phase::Returning) {
+        let shards = need.min(view.capacity).min(desired.shards_per_worker.max(1));
+        if shards > 0 {
+            need -= shards;
+            running += 1;
+            actions.push(Action::Start {
+                worker: worker.clone(),
+                shards,
+            });
+        }
+    }
     for (worker, view) in workers {
         match view.phase {
             Phase::Short { .. } | Phase::Full if lapsed.contains(worker) => {
@@ -109,6 +128,11 @@ pub fn reconcile(
                 }
             }
             Phase::Full | Phase::Stopping => running += 1,
+            Phase::Restarting => {
+                running += 1;
+                need = need.saturating_sub(view.capacity.saturating_sub(view.holding));
+            }
+            Phase::Returning => {}
             // Its shards wait for it: another child in its place would only
             // multiply a crash loop.
             Phase::BackingOff { until } if until > now => need = need.saturating_sub(view.capacity),
@@ -124,7 +148,14 @@ pub fn reconcile(
         let startable = match workers.get(&worker).map(|view| view.phase) {
             None => true,
             Some(Phase::BackingOff { until }) => until <= now,
-            Some(Phase::Short { .. } | Phase::Full | Phase::Stopping | Phase::Halted) => false,
+            Some(
+                Phase::Short { .. }
+                | Phase::Full
+                | Phase::Stopping
+                | Phase::Restarting
+                | Phase::Returning
+                | Phase::Halted,
+            ) => false,
         };
         if startable {
             let shards = need.min(desired.shards_per_worker.max(1));
@@ -143,7 +174,7 @@ pub fn poll_timeout(workers: &BTreeMap<WorkerId, WorkerView>, now: Tick) -> Opti
         .filter_map(|view| match view.phase {
             Phase::Short { since } => Some(since + REGISTER_WITHIN),
             Phase::BackingOff { until } => Some(until),
-            Phase::Full | Phase::Stopping | Phase::Halted => None,
+            Phase::Full | Phase::Stopping | Phase::Restarting | Phase::Returning | Phase::Halted => None,
         })
         .filter(|at| *at > now)
         .min()

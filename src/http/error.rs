@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use shardman_core::wire::Detail;
 
-use crate::manager::{BeatError, ConnectError, DisconnectError, IdentifyError};
+use crate::manager::{BeatError, ConnectError, DisconnectError, IdentifyError, RestartError};
 
 /// Which of the two published versions a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,11 @@ pub(super) enum Refusal {
     NotAnOperator,
     /// There is no halt to end.
     NotHalted,
+    WorkerNotFound,
+    /// There is no worker to restart.
+    NoWorkerRuns,
+    RestartUnderWay,
+    NoRestartUnderWay,
     /// The manager cannot do it now.
     Unavailable {
         reason: String,
@@ -50,7 +55,7 @@ pub(super) enum Refusal {
     },
 }
 
-/// Seconds after which a release that could not be stored may be repeated.
+/// Seconds after which what could not be stored may be asked for again.
 const RELEASE_RETRY_SECONDS: u64 = 5;
 
 impl Refusal {
@@ -94,6 +99,13 @@ impl Refusal {
             Self::SessionNotFound => (StatusCode::NOT_FOUND, "Session Not Found"),
             Self::NotAnOperator => (StatusCode::FORBIDDEN, "Operators Only: use OPERATOR_SECRET"),
             Self::NotHalted => (StatusCode::CONFLICT, "The fleet is not halted"),
+            Self::WorkerNotFound => (StatusCode::NOT_FOUND, "Worker Not Found"),
+            Self::NoWorkerRuns => (StatusCode::CONFLICT, "No worker runs"),
+            Self::RestartUnderWay => (
+                StatusCode::CONFLICT,
+                "A restart is under way: wait for its end, or cancel it",
+            ),
+            Self::NoRestartUnderWay => (StatusCode::CONFLICT, "No restart is under way"),
             Self::Unavailable { reason, .. } | Self::NotReady { reason } => {
                 (StatusCode::SERVICE_UNAVAILABLE, reason)
             }
@@ -116,6 +128,10 @@ impl Refusal {
             | Self::SessionNotFound
             | Self::NotAnOperator
             | Self::NotHalted
+            | Self::WorkerNotFound
+            | Self::NoWorkerRuns
+            | Self::RestartUnderWay
+            | Self::NoRestartUnderWay
             | Self::NotReady { .. }
             | Self::UnknownPath => None,
         }
@@ -135,6 +151,10 @@ impl IntoResponse for Refusal {
             | Self::SessionNotFound
             | Self::NotAnOperator
             | Self::NotHalted
+            | Self::WorkerNotFound
+            | Self::NoWorkerRuns
+            | Self::RestartUnderWay
+            | Self::NoRestartUnderWay
             | Self::Unavailable { .. }
             | Self::NotReady { .. }
             | Self::UnknownPath
@@ -155,6 +175,21 @@ impl From<DisconnectError> for Refusal {
         match error {
             DisconnectError::UnknownSession => Self::SessionNotFound,
             DisconnectError::Unavailable { reason } => Self::Unavailable {
+                reason,
+                retry_seconds: RELEASE_RETRY_SECONDS,
+            },
+        }
+    }
+}
+
+impl From<RestartError> for Refusal {
+    fn from(error: RestartError) -> Self {
+        match error {
+            RestartError::UnknownWorker => Self::WorkerNotFound,
+            RestartError::NothingRuns => Self::NoWorkerRuns,
+            RestartError::UnderWay => Self::RestartUnderWay,
+            RestartError::NotUnderWay => Self::NoRestartUnderWay,
+            RestartError::Unavailable { reason } => Self::Unavailable {
                 reason,
                 retry_seconds: RELEASE_RETRY_SECONDS,
             },

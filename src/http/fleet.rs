@@ -34,7 +34,7 @@ pub(super) async fn spend_reserve(
     Ok(error::no_content())
 }
 
-fn operator(state: &HttpState, request: &Request) -> Result<(), Refusal> {
+pub(super) fn operator(state: &HttpState, request: &Request) -> Result<(), Refusal> {
     match secret::from_header(&state.manager, request.headers())? {
         Some(caller) if state.manager.may_operate(&caller) => Ok(()),
         Some(_) => Err(Refusal::NotAnOperator),

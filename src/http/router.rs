@@ -10,7 +10,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, delete, get, post};
 
 use super::error::{self, Refusal};
-use super::{HttpState, beat, connect, cors, docs, fleet, health, identify, session, status};
+use super::{HttpState, beat, connect, cors, docs, fleet, health, identify, restart, session, status};
 
 /// One path, its methods as the `Allow` header names them, and who answers.
 struct Route {
@@ -29,7 +29,13 @@ fn routes() -> Vec<Route> {
         route("/status", "GET", get(status::status)),
         route("/fleet", "GET", get(fleet::fleet)),
         route("/fleet/resume", "POST", post(fleet::resume)),
+        route(
+            "/fleet/restart",
+            "POST, DELETE",
+            post(restart::begin).delete(restart::cancel),
+        ),
         route("/fleet/spend-reserve", "POST", post(fleet::spend_reserve)),
+        route("/workers/{worker_id}/restart", "POST", post(restart::worker)),
         route("/identify", "POST", post(identify::identify)),
         route("/health", "GET", get(health::health)),
         route("/ready", "GET", get(health::ready)),

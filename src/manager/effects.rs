@@ -51,7 +51,9 @@ impl Effects {
             Effect::Stop { worker, cause } => {
                 let grace = match cause {
                     StopCause::LeaseLapsed => LAPSED_GRACE,
-                    StopCause::NeverRegistered | StopCause::Shutdown => self.settings.grace,
+                    StopCause::NeverRegistered | StopCause::Restart | StopCause::Shutdown => {
+                        self.settings.grace
+                    }
                 };
                 self.supervisor.stop(&worker, grace);
             }

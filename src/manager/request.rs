@@ -4,7 +4,9 @@ use shardman_core::SessionId;
 use shardman_core::identify::Permit;
 use tokio::sync::oneshot;
 
-use super::handle::{Caller, ConnectError, ConnectRequest, Connection, DisconnectError, IdentifyError};
+use super::handle::{
+    Caller, ConnectError, ConnectRequest, Connection, DisconnectError, IdentifyError, RestartError,
+};
 use crate::store::DiscordFacts;
 use crate::supervisor::WorkerEvent;
 
@@ -32,6 +34,15 @@ pub(super) enum Request {
     /// The cause of a halt is gone.
     Resume {
         reply: oneshot::Sender<Result<bool, DisconnectError>>,
+    },
+    /// Restart these workers one after the other; none named means all.
+    Restart {
+        workers: Vec<String>,
+        reply: oneshot::Sender<Result<(), RestartError>>,
+    },
+    /// Restart no further worker.
+    CancelRestart {
+        reply: oneshot::Sender<Result<(), RestartError>>,
     },
     /// Stop every child; a second time, kill them.
     Stop,
@@ -63,9 +74,18 @@ pub(super) enum Answer {
         resumed: bool,
         reply: oneshot::Sender<Result<bool, DisconnectError>>,
     },
+    Restart {
+        /// Whether it was asked for just now, not cancelled.
+        begins: bool,
+        reply: oneshot::Sender<Result<(), RestartError>>,
+    },
 }
 
 impl Answer {
+    pub(super) fn begins_a_restart(&self) -> bool {
+        matches!(self, Self::Restart { begins: true, .. })
+    }
+
     /// What it says is durable.
     pub(super) fn send(self) {
         // A caller that went away finds its lease by its key, or loses it.
@@ -75,6 +95,7 @@ impl Answer {
             } => drop(reply.send(Ok(connection))),
             Self::Disconnect { reply } => drop(reply.send(Ok(()))),
             Self::Resume { resumed, reply } => drop(reply.send(Ok(resumed))),
+            Self::Restart { reply, .. } => drop(reply.send(Ok(()))),
         }
     }
 
@@ -82,7 +103,7 @@ impl Answer {
     pub(super) fn grant(&self) -> Option<Grant> {
         match self {
             Self::Connect { grant, .. } => *grant,
-            Self::Disconnect { .. } | Self::Resume { .. } => None,
+            Self::Disconnect { .. } | Self::Resume { .. } | Self::Restart { .. } => None,
         }
     }
 
@@ -102,6 +123,7 @@ impl Answer {
             repeated @ Self::Connect { .. } => repeated.send(),
             Self::Disconnect { reply } => drop(reply.send(Err(DisconnectError::Unavailable { reason }))),
             Self::Resume { reply, .. } => drop(reply.send(Err(DisconnectError::Unavailable { reason }))),
+            Self::Restart { reply, .. } => drop(reply.send(Err(RestartError::Unavailable { reason }))),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The fleet as others see it.
 
 use shardman_core::lease::Lease;
-use shardman_core::wire::{FleetView, ShardState, ShardView, Status, StatusShard, WorkerView};
+use shardman_core::rolling::{Rolling, Standing};
+use shardman_core::wire::{FleetView, RestartView, ShardState, ShardView, Status, StatusShard, WorkerView};
 use shardman_core::{ShardId, Tick};
 
 use super::fleet::{Fleet, Run};
@@ -38,13 +39,15 @@ pub(super) fn summary(fleet: &Fleet) -> Summary {
 /// Planned shards that serve. A holder that beats and reports no state serves
 /// as far as anyone can tell.
 fn ready(fleet: &Fleet) -> usize {
-    let serves =
-        |lease: &Lease| lease.heard && lease.figures.state.is_none_or(|state| state == ShardState::Ready);
     fleet
         .table
         .leases()
         .filter(|(shard, lease)| fleet.table.plan().contains(*shard) && serves(lease))
         .count()
+}
+
+pub(super) fn serves(lease: &Lease) -> bool {
+    lease.heard && lease.figures.state.is_none_or(|state| state == ShardState::Ready)
 }
 
 /// Whether leases can be granted and kept. Not whether all are held: workers
@@ -63,6 +66,7 @@ fn trouble(fleet: &Fleet) -> Vec<String> {
     trouble.extend(fleet.store_trouble.clone());
     trouble.extend(fleet.halted_because());
     trouble.extend(fleet.starts_used_up());
+    trouble.extend(fleet.restart_paused());
     for (id, worker) in &fleet.workers {
         if worker.run == Run::Halted {
             let how = worker.last_exit.as_deref().unwrap_or("it ended");
@@ -104,6 +108,7 @@ pub(super) fn fleet(fleet: &Fleet, clock: &Clock) -> FleetView {
             .map(|facts| facts.starts.left(clock.wall_ms())),
         starts_total: fleet.discord.as_ref().map(|facts| facts.starts.total),
         trouble: trouble(fleet),
+        restart: fleet.rolling.as_ref().map(restart_view),
         shards: fleet
             .table
             .plan()
@@ -135,6 +140,33 @@ fn shard_view(fleet: &Fleet, shard: ShardId, now: Tick) -> ShardView {
         last_event_age: figures.and_then(|figures| figures.last_event_age),
         loop_lag: figures.and_then(|figures| figures.loop_lag),
         close_code: figures.and_then(|figures| figures.close_code),
+    }
+}
+
+fn restart_view(rolling: &Rolling) -> RestartView {
+    let record = rolling.record();
+    let state = match record.standing {
+        Standing::Running => "running",
+        Standing::Paused { .. } => "paused",
+        Standing::Done => "done",
+        Standing::Cancelled => "cancelled",
+    };
+    RestartView {
+        asked_at: rfc3339_micros(record.asked_at_ms),
+        state: state.to_owned(),
+        done: rolling.done(),
+        total: record.total,
+        current: record
+            .current
+            .as_ref()
+            .map(|current| current.stopped.worker.to_string()),
+        waiting_for: rolling.waiting_for().map(ToOwned::to_owned),
+        paused: rolling.paused().map(ToOwned::to_owned),
+        queue: record
+            .queue
+            .iter()
+            .map(|queued| queued.worker.to_string())
+            .collect(),
     }
 }
 

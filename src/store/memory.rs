@@ -21,6 +21,7 @@ impl MemoryStore {
             Write::Plan(plan) => saved.plan = Some(plan),
             Write::Discord(facts) => saved.discord = Some(facts),
             Write::Halt(halt) => saved.halt = halt,
+            Write::Rolling(rolling) => saved.rolling = Some(rolling),
             Write::Resume(shard, Some(point)) => {
                 saved.resume.insert(shard, point);
             }

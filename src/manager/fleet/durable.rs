@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use shardman_core::lease::{EndCause, LeaseEffect, LeaseRecord, LeaseWrite};
+use shardman_core::reconcile::StopCause;
 use shardman_core::{ShardId, Tick, WorkerId};
 use tracing::{info, warn};
 
@@ -25,6 +26,9 @@ impl Fleet {
             self.table.undo(*session, now);
         }
         self.refund_starts(grants.iter().map(|grant| u32::from(grant.spent)).sum());
+        if turn.answers.iter().any(Answer::begins_a_restart) {
+            self.rolling = None;
+        }
         for answer in turn.answers {
             answer.refuse(reason, &undone);
         }
@@ -36,6 +40,10 @@ impl Fleet {
                     self.start_undone(&worker, now);
                     unstarted.push(worker);
                 }
+                Effect::Stop {
+                    worker,
+                    cause: StopCause::Restart,
+                } => self.restart_undone(&worker),
                 Effect::Alert(Alert {
                     kind: AlertKind::Connect,
                     ..
@@ -73,6 +81,10 @@ impl Fleet {
             Write::Discord(_) => {
                 self.unflushed_counts = true;
                 self.flush_soon(now);
+                None
+            }
+            Write::Rolling(_) => {
+                self.rolling_unsaved = true;
                 None
             }
             Write::Worker(record) if unstarted.contains(&record.worker) => None,
