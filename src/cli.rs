@@ -9,6 +9,7 @@ use crate::config::{Command, ConfigError};
 mod check;
 mod manager;
 mod progress;
+mod restart;
 mod resume;
 mod status;
 mod up;
@@ -28,6 +29,7 @@ pub async fn run(command: Command) -> ExitCode {
         Command::Up(args) => up::up(*args).await,
         Command::Check(args) => check::check(*args).await,
         Command::Status(args) => status::status(args).await,
+        Command::Restart(args) => restart::restart(args).await,
         Command::Resume(args) => resume::resume(args).await,
         Command::Start(args) => resume::start(args).await,
         Command::Sim(args) => sim(*args).await,
