@@ -142,7 +142,11 @@ impl Told {
         if restart.current.is_some() && restart.current != self.worker {
             self.worker.clone_from(&restart.current);
             self.waiting = None;
-            println!("{}", progress(restart));
+            let without_wait = RestartView {
+                waiting_for: None,
+                ..restart.clone()
+            };
+            println!("{}", progress(&without_wait));
         }
         let Some(waiting_for) = &restart.waiting_for else {
             return;

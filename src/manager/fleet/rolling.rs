@@ -48,7 +48,11 @@ impl Fleet {
                 None => self.start_soon(&worker, now),
             }
         }
-        info!("an operator restarts {} workers, one at a time", runs.len());
+        match runs.as_slice() {
+            [] => {}
+            [one] => info!("an operator restarts worker {}", one.worker),
+            several => info!("an operator restarts {} workers, one at a time", several.len()),
+        }
         self.set_rolling(Rolling::new(runs, !all, &observed, self.clock.wall_ms()));
         Ok(())
     }
@@ -103,7 +107,7 @@ impl Fleet {
             }
             Step::Paused(reason) => {
                 let text = format!(
-                    "the restart is paused, {} workers keep their old run: {reason}. It goes on by itself; `shardman restart --cancel` ends it",
+                    "the restart is paused, workers left alone: {} of {total}. {reason}. It goes on by itself once the fleet is whole; `shardman restart --cancel` ends it",
                     total.saturating_sub(done + 1)
                 );
                 warn!("{text}");
@@ -115,7 +119,7 @@ impl Fleet {
                 }));
             }
             Step::GoesOn => info!("the restart goes on"),
-            Step::Done => info!("the restart is done: {done} of {total} workers"),
+            Step::Done => info!("the restart is done ({done} of {total})"),
         }
     }
 
