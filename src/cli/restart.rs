@@ -41,6 +41,9 @@ pub(super) async fn restart(args: RestartArgs) -> anyhow::Result<ExitCode> {
     if !answer.status.is_success() {
         return Err(refusal(&answer)).context("nothing was restarted");
     }
+    if answer.body.is_empty() {
+        return started();
+    }
     let begun: RestartView =
         serde_json::from_slice(&answer.body).context("the manager's answer makes no sense")?;
     if args.no_wait {
@@ -51,6 +54,12 @@ pub(super) async fn restart(args: RestartArgs) -> anyhow::Result<ExitCode> {
         );
     }
     follow(&args, begun).await
+}
+
+#[expect(clippy::print_stdout, reason = "a person waits for the word")]
+fn started() -> anyhow::Result<ExitCode> {
+    println!("nothing of that ran; it starts now, watch it with `shardman status`");
+    Ok(ExitCode::SUCCESS)
 }
 
 #[expect(clippy::print_stdout, reason = "a person waits for the word")]

@@ -14,8 +14,11 @@ use super::query::Query;
 pub(super) async fn begin(State(state): State<HttpState>, request: Request) -> Result<Response, Refusal> {
     operator(&state, &request)?;
     let workers = Query::of(request.uri()).all("worker");
-    state.manager.restart(workers).await?;
-    Ok(error::accepted(&state.manager.fleet().restart))
+    if state.manager.restart(workers).await? {
+        Ok(error::accepted(&state.manager.fleet().restart))
+    } else {
+        Ok(error::no_content())
+    }
 }
 
 pub(super) async fn cancel(State(state): State<HttpState>, request: Request) -> Result<Response, Refusal> {

@@ -308,7 +308,7 @@ impl Fleet {
             Request::Discord(news) => self.discord_news(news, now),
             Request::Stop => self.stop_all(),
             Request::Restart { workers, reply } => match self.restart(workers, now) {
-                Ok(()) => self.answers.push(Answer::Restart { begins: true, reply }),
+                Ok(begins) => self.answers.push(Answer::Restart { begins, reply }),
                 Err(error) => drop(reply.send(Err(error))),
             },
             Request::CancelRestart { reply } => match self.cancel_restart() {

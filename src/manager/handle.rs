@@ -277,8 +277,9 @@ impl ManagerHandle {
         answer.await.unwrap_or_else(|_| Err(gone()))
     }
 
-    /// Restarts these workers one after the other; none named means all.
-    pub async fn restart(&self, workers: Vec<String>) -> Result<(), RestartError> {
+    /// Restarts these workers one after the other; none named means all. False
+    /// when none of them ran: they are started at once.
+    pub async fn restart(&self, workers: Vec<String>) -> Result<bool, RestartError> {
         let (reply, answer) = oneshot::channel();
         self.ask_about_restart(Request::Restart { workers, reply }, answer)
             .await
@@ -289,13 +290,14 @@ impl ManagerHandle {
         let (reply, answer) = oneshot::channel();
         self.ask_about_restart(Request::CancelRestart { reply }, answer)
             .await
+            .map(drop)
     }
 
     async fn ask_about_restart(
         &self,
         request: Request,
-        answer: oneshot::Receiver<Result<(), RestartError>>,
-    ) -> Result<(), RestartError> {
+        answer: oneshot::Receiver<Result<bool, RestartError>>,
+    ) -> Result<bool, RestartError> {
         let gone = || RestartError::Unavailable {
             reason: STOPPED.to_owned(),
         };

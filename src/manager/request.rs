@@ -38,11 +38,11 @@ pub(super) enum Request {
     /// Restart these workers one after the other; none named means all.
     Restart {
         workers: Vec<String>,
-        reply: oneshot::Sender<Result<(), RestartError>>,
+        reply: oneshot::Sender<Result<bool, RestartError>>,
     },
     /// Restart no further worker.
     CancelRestart {
-        reply: oneshot::Sender<Result<(), RestartError>>,
+        reply: oneshot::Sender<Result<bool, RestartError>>,
     },
     /// Stop every child; a second time, kill them.
     Stop,
@@ -75,9 +75,9 @@ pub(super) enum Answer {
         reply: oneshot::Sender<Result<bool, DisconnectError>>,
     },
     Restart {
-        /// Whether it was asked for just now, not cancelled.
+        /// Whether one begins; false for what needs no waiting.
         begins: bool,
-        reply: oneshot::Sender<Result<(), RestartError>>,
+        reply: oneshot::Sender<Result<bool, RestartError>>,
     },
 }
 
@@ -95,7 +95,7 @@ impl Answer {
             } => drop(reply.send(Ok(connection))),
             Self::Disconnect { reply } => drop(reply.send(Ok(()))),
             Self::Resume { resumed, reply } => drop(reply.send(Ok(resumed))),
-            Self::Restart { reply, .. } => drop(reply.send(Ok(()))),
+            Self::Restart { begins, reply } => drop(reply.send(Ok(begins))),
         }
     }
 

@@ -17,14 +17,12 @@ use crate::store::Write;
 
 impl Fleet {
     /// An operator wants these workers restarted; none named means all. One
-    /// that does not run is started at once, however often it failed.
-    pub(super) fn restart(&mut self, named: Vec<String>, now: Tick) -> Result<(), RestartError> {
+    /// that does not run is started at once, however often it failed, also
+    /// while a restart waits for it. False when that was all there was to do.
+    pub(super) fn restart(&mut self, named: Vec<String>, now: Tick) -> Result<bool, RestartError> {
         if self.stopping {
             let reason = "the manager is shutting down".to_owned();
             return Err(RestartError::Unavailable { reason });
-        }
-        if self.rolling.as_ref().is_some_and(Rolling::active) {
-            return Err(RestartError::UnderWay);
         }
         let all = named.is_empty();
         let workers: Vec<WorkerId> = if all {
@@ -41,20 +39,31 @@ impl Fleet {
             return Err(RestartError::NothingRuns);
         }
         let observed = self.observed();
-        let mut runs = Vec::new();
-        for worker in workers {
-            match observed.runs.get(&worker) {
-                Some(&run) => runs.push(WorkerRun { worker, run }),
-                None => self.start_soon(&worker, now),
-            }
+        let (running, resting): (Vec<_>, Vec<_>) = workers
+            .into_iter()
+            .partition(|worker| observed.runs.contains_key(worker));
+        if !running.is_empty() && self.rolling.as_ref().is_some_and(Rolling::active) {
+            return Err(RestartError::UnderWay);
         }
+        for worker in &resting {
+            self.start_soon(worker, now);
+        }
+        if running.is_empty() {
+            return Ok(false);
+        }
+        let runs: Vec<_> = running
+            .into_iter()
+            .filter_map(|worker| {
+                let run = *observed.runs.get(&worker)?;
+                Some(WorkerRun { worker, run })
+            })
+            .collect();
         match runs.as_slice() {
-            [] => {}
             [one] => info!("an operator restarts worker {}", one.worker),
             several => info!("an operator restarts {} workers, one at a time", several.len()),
         }
         self.set_rolling(Rolling::new(runs, !all, &observed, self.clock.wall_ms()));
-        Ok(())
+        Ok(true)
     }
 
     /// No further worker is stopped.
@@ -171,6 +180,7 @@ impl Fleet {
 
     fn start_soon(&mut self, worker: &WorkerId, now: Tick) {
         if let Some(entry) = self.workers.get_mut(worker) {
+            info!(worker.id = %worker, "an operator starts worker {worker}");
             entry.restarts.exits = 0;
             entry.run = Run::BackingOff { until: now };
         }
