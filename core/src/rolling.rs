@@ -4,16 +4,17 @@
 //! shard is ready, wherever it is held. So a new version that does not come up
 //! takes one worker with it and never a second one.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::time::Duration;
-
-use serde::{Deserialize, Serialize};
 
 use crate::id::{ShardId, WorkerId};
 use crate::tick::Tick;
 
+mod parts;
 #[cfg(test)]
 mod tests;
+
+pub use parts::{Current, Observed, RollingRecord, Standing, Step, WorkerRun};
 
 /// How long the fleet has to stay whole after a restart before the next worker
 /// is stopped: a new version that comes up and then falls over shows by then.
@@ -24,82 +25,6 @@ pub const SETTLE_AFTER_FAILURE: Duration = Duration::from_secs(10);
 
 /// A new process whose shards make no progress for so long has failed.
 pub const READY_WITHIN: Duration = Duration::from_secs(60);
-
-/// One run of a worker: the process that is to make room for the next.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WorkerRun {
-    pub worker: WorkerId,
-    /// Differs from run to run.
-    pub run: u64,
-}
-
-/// How a restart stands.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Standing {
-    #[default]
-    Running,
-    /// The last restarted worker failed. It goes on by itself once the fleet
-    /// is whole again.
-    Paused {
-        reason: String,
-    },
-    Done,
-    Cancelled,
-}
-
-/// The worker whose turn it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Current {
-    /// The run that was told to stop.
-    pub stopped: WorkerRun,
-    /// What it held then.
-    pub shards: Vec<ShardId>,
-}
-
-/// Everything that must survive the process.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RollingRecord {
-    /// Wall clock, milliseconds since 1970.
-    pub asked_at_ms: u64,
-    pub total: u32,
-    /// Who has not been restarted yet, in order.
-    pub queue: VecDeque<WorkerRun>,
-    pub current: Option<Current>,
-    /// Whether any worker was stopped yet.
-    #[serde(default)]
-    pub begun: bool,
-    /// Shards that were not ready before the restart began: it waits for none
-    /// of them.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub excused: BTreeSet<ShardId>,
-    #[serde(default)]
-    pub standing: Standing,
-}
-
-/// The fleet, as observed.
-#[derive(Clone, Debug, Default)]
-pub struct Observed {
-    /// The runs of children whose process group is not gone.
-    pub runs: BTreeMap<WorkerId, u64>,
-    /// Planned shards that are not ready.
-    pub unready: BTreeSet<ShardId>,
-    /// Why a worker that was stopped could not be started again now.
-    pub hold: Option<String>,
-}
-
-/// What is to be done or told. The record is to be made durable with each.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// It begins although these have not become ready.
-    Excused(String),
-    Stop(WorkerRun),
-    /// The worker's shards are ready again.
-    Back(WorkerId),
-    Paused(String),
-    GoesOn,
-    Done,
-}
 
 /// A restart of some workers, one after the other.
 #[derive(Debug)]
@@ -127,6 +52,7 @@ impl Rolling {
             total: u32::try_from(runs.len()).unwrap_or(u32::MAX),
             queue: runs.into(),
             current: None,
+            restarted: BTreeSet::new(),
             begun: false,
             excused,
             standing: Standing::Running,
@@ -171,23 +97,22 @@ impl Rolling {
     /// Why it does not go on, while the last restarted worker is the reason.
     pub fn paused(&self) -> Option<&str> {
         match &self.record.standing {
-            Standing::Paused { reason } => Some(reason),
+            Standing::Paused { reason, .. } => Some(reason),
             Standing::Running | Standing::Done | Standing::Cancelled => None,
         }
     }
 
-    /// Whether this worker is the one whose turn it is.
-    pub fn is_current(&self, worker: &WorkerId) -> bool {
-        let current = self.record.current.as_ref();
-        self.active() && current.is_some_and(|current| current.stopped.worker == *worker)
+    /// The worker that failed, while it keeps the restart from going on.
+    pub fn failed(&self) -> Option<&WorkerId> {
+        match &self.record.standing {
+            Standing::Paused { worker, .. } => Some(worker),
+            Standing::Running | Standing::Done | Standing::Cancelled => None,
+        }
     }
 
     /// No further worker is stopped. The current one comes back all the same.
     pub fn cancel(&mut self) {
         self.record.standing = Standing::Cancelled;
-        self.record.queue.clear();
-        self.record.current = None;
-        self.waiting_for = None;
     }
 
     /// A stop that this answered with did not happen.
@@ -200,16 +125,19 @@ impl Rolling {
 
     /// A run ended. `how` says in which way.
     pub fn ended(&mut self, ended: &WorkerRun, how: &str) -> Option<Step> {
-        let current = self.record.current.as_ref()?;
-        let failed = current.stopped.worker == ended.worker && current.stopped.run != ended.run;
-        if !failed {
+        let new_run =
+            |current: &Current| current.stopped.worker == ended.worker && current.stopped.run != ended.run;
+        let failed = self.record.current.as_ref().is_some_and(new_run)
+            || self.record.restarted.contains(&ended.worker);
+        if !failed || !self.active() {
             return None;
         }
         self.whole_since = None;
         if self.paused().is_some() {
             return None;
         }
-        Some(self.pause(format!("worker {} ended after its restart: {how}", ended.worker)))
+        let reason = format!("worker {} ended after its restart: {how}", ended.worker);
+        Some(self.pause(ended.worker.clone(), reason))
     }
 
     /// Says what is due. `held` tells the shards that a worker holds.
@@ -239,8 +167,8 @@ impl Rolling {
         }
         let missing = self.missing(observed);
         steps.extend(self.excuse_before_the_first(&missing, now));
-        if let Some(reason) = self.failure(&missing, now) {
-            steps.push(self.pause(reason));
+        if let Some((worker, reason)) = self.failure(&missing, now) {
+            steps.push(self.pause(worker, reason));
         }
         let missing = self.missing(observed);
         if !missing.is_empty() {
@@ -253,7 +181,8 @@ impl Rolling {
             return steps;
         }
         let whole_since = *self.whole_since.get_or_insert(now);
-        if self.record.current.is_some() && now < whole_since + self.settle() {
+        let settles = self.record.current.is_some() || self.paused().is_some();
+        if settles && now < whole_since + self.settle() {
             self.waiting_for = Some("the fleet to stay whole for a moment".to_owned());
             return steps;
         }
@@ -262,7 +191,9 @@ impl Rolling {
             steps.push(Step::GoesOn);
         }
         if let Some(current) = self.record.current.take() {
-            steps.push(Step::Back(current.stopped.worker));
+            let worker = current.stopped.worker;
+            self.record.restarted.insert(worker.clone());
+            steps.push(Step::Back(worker));
         }
         if self.record.queue.is_empty() {
             self.record.standing = Standing::Done;
@@ -326,10 +257,9 @@ impl Rolling {
     /// Others may have taken the shards of a worker that failed: that says
     /// nothing of the new version.
     fn failed_and_gone(&mut self, observed: &Observed) -> bool {
-        let Some(current) = self.record.current.as_ref().filter(|_| self.paused().is_some()) else {
+        let Some(worker) = self.failed() else {
             return false;
         };
-        let worker = &current.stopped.worker;
         let gone = !observed.runs.contains_key(worker);
         if gone {
             self.waiting_for = Some(format!("worker {worker} to run"));
@@ -346,19 +276,18 @@ impl Rolling {
     }
 
     /// Why the current worker has failed, once it has.
-    fn failure(&mut self, missing: &BTreeSet<ShardId>, now: Tick) -> Option<String> {
+    fn failure(&mut self, missing: &BTreeSet<ShardId>, now: Tick) -> Option<(WorkerId, String)> {
         let current = self.record.current.as_ref()?;
         let own = current.shards.iter().filter(|shard| missing.contains(shard));
         let own: BTreeSet<_> = own.copied().collect();
         let worker = current.stopped.worker.clone();
         let failed = self.stands_still(own.len(), now) && self.record.standing == Standing::Running;
         let seconds = READY_WITHIN.as_secs();
-        failed.then(|| {
-            format!(
-                "worker {worker} is not ready {seconds} s after its restart: it waits for {}",
-                words(&own)
-            )
-        })
+        let reason = format!(
+            "worker {worker} is not ready {seconds} s after its restart: it waits for {}",
+            words(&own)
+        );
+        failed.then_some((worker, reason))
     }
 
     /// Whether so many have been missing, and not fewer, for too long.
@@ -374,8 +303,9 @@ impl Rolling {
         missing >= fewest && now >= since + READY_WITHIN
     }
 
-    fn pause(&mut self, reason: String) -> Step {
+    fn pause(&mut self, worker: WorkerId, reason: String) -> Step {
         self.record.standing = Standing::Paused {
+            worker,
             reason: reason.clone(),
         };
         Step::Paused(reason)

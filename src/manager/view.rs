@@ -159,6 +159,7 @@ fn restart_view(rolling: &Rolling) -> RestartView {
         current: record
             .current
             .as_ref()
+            .filter(|_| rolling.active())
             .map(|current| current.stopped.worker.to_string()),
         waiting_for: rolling.waiting_for().map(ToOwned::to_owned),
         paused: rolling.paused().map(ToOwned::to_owned),

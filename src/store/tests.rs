@@ -65,11 +65,19 @@ fn write() -> impl Strategy<Value = Write> {
         (worker, any::<u64>()).prop_map(|(worker, run)| Write::Rolling(RollingRecord {
             asked_at_ms: 5,
             total: 1,
-            queue: [WorkerRun { worker, run }].into(),
+            queue: [WorkerRun {
+                worker: worker.clone(),
+                run,
+            }]
+            .into(),
+            restarted: [worker.clone()].into(),
             current: None,
             begun: true,
             excused: [ShardId::new(1, 64).unwrap()].into(),
-            standing: Standing::Paused { reason: "r".into() },
+            standing: Standing::Paused {
+                worker,
+                reason: "r".into(),
+            },
         })),
     ]
 }

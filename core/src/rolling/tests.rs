@@ -169,6 +169,28 @@ fn a_process_that_ends_soon_after_it_was_ready_has_failed_as_well() {
 }
 
 #[test]
+fn a_worker_that_ends_when_another_one_has_its_turn_pauses_the_restart_too() {
+    let mut world = World::new(3);
+    world.poll(0);
+    world.away(0);
+    world.poll(1);
+    world.back(0, 2);
+    world.poll(2);
+    assert_eq!(world.poll(2_002), [Step::Back(worker(0)), stop(1)]);
+    world.away(1);
+    world.away(0);
+    assert!(world.rolling.ended(&run(0, 2), "exit code 1").is_some());
+    world.back(1, 2);
+    assert_eq!(world.poll(3_000), []);
+    world.observed.unready.clear();
+    assert_eq!(world.poll(60_000), []);
+    assert_eq!(world.rolling.waiting_for(), Some("worker discord-0 to run"));
+    world.back(0, 3);
+    world.poll(61_000);
+    assert_eq!(world.poll(71_000), [Step::GoesOn, Step::Back(worker(1)), stop(2)]);
+}
+
+#[test]
 fn a_new_process_may_take_its_time_as_long_as_it_makes_progress() {
     let mut world = World::new(2);
     world.poll(0);
@@ -264,5 +286,6 @@ fn a_cancelled_restart_stops_nobody_any_more() {
     world.back(0, 2);
     assert_eq!((world.poll(10), world.poll(10_000)), (vec![], vec![]));
     assert!(!world.rolling.active());
+    assert_eq!((world.rolling.done(), world.rolling.record().total), (0, 3));
     assert_eq!(world.rolling.ended(&run(0, 2), "exit code 1"), None);
 }

@@ -117,7 +117,9 @@ impl Fleet {
             Step::Paused(reason) => {
                 let text = format!(
                     "the restart is paused, workers left alone: {} of {total}. {reason}. It goes on by itself once the fleet is whole; `shardman restart --cancel` ends it",
-                    total.saturating_sub(done + 1)
+                    self.rolling
+                        .as_ref()
+                        .map_or(0, |rolling| rolling.record().queue.len())
                 );
                 warn!("{text}");
                 self.effects.push(Effect::Alert(Alert {
@@ -145,7 +147,7 @@ impl Fleet {
             run,
         };
         let step = rolling.ended(&ended, how);
-        let told = rolling.is_current(worker) && rolling.paused().is_some();
+        let told = rolling.failed() == Some(worker);
         let figures = (rolling.done(), rolling.record().total);
         if let Some(step) = step {
             self.rolling_unsaved = true;
