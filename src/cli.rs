@@ -10,6 +10,7 @@ mod check;
 mod manager;
 mod plan;
 mod progress;
+mod restart;
 mod resume;
 mod status;
 mod up;
@@ -31,6 +32,7 @@ pub async fn run(command: Command) -> ExitCode {
         Command::Status(args) => status::status(args).await,
         Command::Plan(args) => plan::plan(args).await,
         Command::Rescale(args) => plan::rescale(args).await,
+        Command::Restart(args) => restart::restart(args).await,
         Command::Resume(args) => resume::resume(args).await,
         Command::Start(args) => resume::start(args).await,
         Command::Sim(args) => sim(*args).await,

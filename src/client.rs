@@ -64,21 +64,22 @@ impl Client {
     }
 
     pub async fn get(&self, url: &str, secret: &str) -> Result<Answer, CallError> {
-        let mut secret = HeaderValue::from_str(secret).map_err(|_| CallError::BadSecret)?;
-        secret.set_sensitive(true);
-        let request = Request::builder()
-            .method(Method::GET)
-            .uri(url)
-            .header(AUTHORIZATION, secret);
-        self.call(request.body(Full::default()).map_err(|_| CallError::BadUrl)?)
-            .await
+        self.ask(Method::GET, url, secret).await
     }
 
     pub async fn post(&self, url: &str, secret: &str) -> Result<Answer, CallError> {
+        self.ask(Method::POST, url, secret).await
+    }
+
+    pub async fn delete(&self, url: &str, secret: &str) -> Result<Answer, CallError> {
+        self.ask(Method::DELETE, url, secret).await
+    }
+
+    async fn ask(&self, method: Method, url: &str, secret: &str) -> Result<Answer, CallError> {
         let mut secret = HeaderValue::from_str(secret).map_err(|_| CallError::BadSecret)?;
         secret.set_sensitive(true);
         let request = Request::builder()
-            .method(Method::POST)
+            .method(method)
             .uri(url)
             .header(AUTHORIZATION, secret);
         self.call(request.body(Full::default()).map_err(|_| CallError::BadUrl)?)

@@ -45,6 +45,9 @@ pub enum Command {
     Plan(PlanArgs),
     /// Change the number of shards while the bot runs, without a gap
     Rescale(RescaleArgs),
+    /// Restart workers one at a time, with nothing lost: for a new version of your bot
+    #[command(after_help = RESTART_EXIT_CODES)]
+    Restart(RestartArgs),
     /// Start a halted fleet again, once the cause is gone
     Resume(ManagerArgs),
     /// Start shards although only the reserve of session starts is left
@@ -162,6 +165,37 @@ pub struct RescaleArgs {
     /// Do not watch until it is done.
     #[arg(long)]
     pub no_wait: bool,
+}
+
+/// The ends of `shardman restart`.
+const RESTART_EXIT_CODES: &str = "Exit codes: 0 done (or begun, with --no-wait), 1 refused or cancelled, \
+2 no worker named, 3 paused because a restarted worker failed";
+
+/// Which workers to restart.
+#[derive(Args, Clone, Debug)]
+pub struct RestartArgs {
+    #[command(flatten)]
+    pub manager: ManagerArgs,
+
+    /// Workers to restart, as `shardman status` names them.
+    #[arg(value_name = "WORKER")]
+    pub workers: Vec<String>,
+
+    /// Restart every worker.
+    #[arg(long, conflicts_with = "workers")]
+    pub all: bool,
+
+    /// End the restart that is under way: no further worker is stopped.
+    #[arg(long, conflicts_with_all = ["workers", "all"])]
+    pub cancel: bool,
+
+    /// Ask for it and do not wait for its end.
+    #[arg(long)]
+    pub no_wait: bool,
+
+    /// Print JSON for scripts: how the restart stands in the end.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What to start, and at what price.

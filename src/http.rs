@@ -24,6 +24,7 @@ mod plan;
 mod query;
 #[cfg(test)]
 mod reference;
+mod restart;
 mod router;
 mod secret;
 mod serve;

@@ -24,7 +24,7 @@ mod view;
 pub use alert::{Alert, AlertKind};
 pub use handle::{
     BeatError, BeatReport, Caller, ConnectError, ConnectRequest, Connection, DisconnectError, IdentifyError,
-    IdentifyOutcome, IdentifyPlan, ManagerHandle, RescaleError,
+    IdentifyOutcome, IdentifyPlan, ManagerHandle, RescaleError, RestartError,
 };
 pub use request::DiscordNews;
 pub use settings::{Count, RescaleMode, Settings, WorkerProgram};

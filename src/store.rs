@@ -14,6 +14,7 @@ use shardman_core::budget::Budget;
 use shardman_core::lease::LeaseRecord;
 use shardman_core::rescale::Rescale;
 use shardman_core::resume::SavedPoint;
+use shardman_core::rolling::RollingRecord;
 use shardman_core::{Epoch, Plan, ShardId, WorkerId};
 
 mod disk;
@@ -38,6 +39,8 @@ pub enum Write {
     Chosen(Option<ChosenCount>),
     /// `None` ends a halt.
     Halt(Option<HaltRecord>),
+    /// How the last planned restart stands.
+    Rolling(RollingRecord),
     /// `None` forgets the point.
     Resume(ShardId, Option<SavedPoint>),
     Worker(WorkerRecord),
@@ -105,6 +108,7 @@ pub struct Saved {
     pub chosen: Option<ChosenCount>,
     pub discord: Option<DiscordFacts>,
     pub halt: Option<HaltRecord>,
+    pub rolling: Option<RollingRecord>,
     pub leases: Vec<LeaseRecord>,
     pub resume: BTreeMap<ShardId, SavedPoint>,
     pub workers: Vec<WorkerRecord>,

@@ -15,6 +15,7 @@ pub mod reconcile;
 pub mod rescale;
 pub mod restart;
 pub mod resume;
+pub mod rolling;
 pub mod tick;
 pub mod wall;
 pub mod wire;

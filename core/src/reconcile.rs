@@ -38,6 +38,10 @@ pub enum Phase {
     Full,
     /// It was told to stop, or ended and its process group is not gone yet.
     Stopping,
+    /// The same, to make room for its next run: what it gives back waits for that.
+    Restarting,
+    /// It is gone, and its next run is due before anything else.
+    Returning,
     /// It is gone and may be started again from then on.
     BackingOff { until: Tick },
     /// It is gone and is not started again by itself.
@@ -62,6 +66,8 @@ pub enum StopCause {
     LeaseLapsed,
     /// It holds nothing, and nothing is left for it to hold.
     Surplus,
+    /// An operator wants its next run.
+    Restart,
     /// The manager stops, and the fleet with it.
     Shutdown,
 }
@@ -72,6 +78,7 @@ impl StopCause {
             Self::NeverRegistered => "it held no shard in time",
             Self::LeaseLapsed => "a lease of it lapsed",
             Self::Surplus => "nothing is left for it to hold",
+            Self::Restart => "it starts again at once",
             Self::Shutdown => "the fleet stops",
         }
     }
@@ -96,8 +103,21 @@ pub fn reconcile(
     let mut need = uncovered;
     let mut running = 0;
     let mut places = 0;
+    // First of all, so that no shard of it waits for a spare place elsewhere.
+    for (worker, view) in workers.iter().filter(|(_, view)| view.phase == Phase::Returning) {
+        let shards = need.min(view.capacity).min(desired.shards_per_worker.max(1));
+        if shards > 0 {
+            need -= shards;
+            running += 1;
+            places += shards;
+            actions.push(Action::Start {
+                worker: worker.clone(),
+                shards,
+            });
+        }
+    }
     for (worker, view) in workers {
-        if view.phase != Phase::Stopping {
+        if !matches!(view.phase, Phase::Stopping | Phase::Returning) {
             places += view.capacity;
         }
         match view.phase {
@@ -129,6 +149,11 @@ pub fn reconcile(
                 });
             }
             Phase::Idle { .. } | Phase::Full | Phase::Stopping => running += 1,
+            Phase::Restarting => {
+                running += 1;
+                need = need.saturating_sub(view.capacity.saturating_sub(view.holding));
+            }
+            Phase::Returning => {}
             // Its shards wait for it: another child in its place would only
             // multiply a crash loop.
             Phase::BackingOff { until } if until > now => need = need.saturating_sub(view.capacity),
@@ -145,7 +170,13 @@ pub fn reconcile(
             None => true,
             Some(Phase::BackingOff { until }) => until <= now,
             Some(
-                Phase::Short { .. } | Phase::Idle { .. } | Phase::Full | Phase::Stopping | Phase::Halted,
+                Phase::Short { .. }
+                | Phase::Idle { .. }
+                | Phase::Full
+                | Phase::Stopping
+                | Phase::Restarting
+                | Phase::Returning
+                | Phase::Halted,
             ) => false,
         };
         if startable {
@@ -168,7 +199,7 @@ pub fn poll_timeout(workers: &BTreeMap<WorkerId, WorkerView>, now: Tick) -> Opti
             Phase::Short { since } => Some(since + REGISTER_WITHIN),
             Phase::Idle { since } => (view.holding == 0).then(|| since + REGISTER_WITHIN),
             Phase::BackingOff { until } => Some(until),
-            Phase::Full | Phase::Stopping | Phase::Halted => None,
+            Phase::Full | Phase::Stopping | Phase::Restarting | Phase::Returning | Phase::Halted => None,
         })
         .filter(|at| *at > now)
         .min()

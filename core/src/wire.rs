@@ -234,6 +234,9 @@ pub struct FleetView {
     /// Another number of shards that is due, and why.
     #[serde(default)]
     pub proposal: Option<String>,
+    /// The planned restart that runs, or the last one.
+    #[serde(default)]
+    pub restart: Option<RestartView>,
     pub shards: Vec<ShardView>,
     pub workers: Vec<WorkerView>,
 }
@@ -256,6 +259,26 @@ pub struct ShardView {
     pub last_event_age: Option<f64>,
     pub loop_lag: Option<f64>,
     pub close_code: Option<u16>,
+}
+
+/// A planned restart of workers, one at a time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestartView {
+    /// RFC 3339, UTC, microseconds: when it was asked for.
+    pub asked_at: String,
+    /// `running`, `paused`, `done` or `cancelled`.
+    pub state: String,
+    /// Workers restarted so far, or gone before their turn.
+    pub done: u32,
+    pub total: u32,
+    /// The worker that was stopped and is not back yet.
+    pub current: Option<String>,
+    /// What it waits for, in words.
+    pub waiting_for: Option<String>,
+    /// Why it is paused: what became of the worker that was restarted last.
+    pub paused: Option<String>,
+    /// Workers whose turn is still to come, in order.
+    pub queue: Vec<String>,
 }
 
 /// One place for a child in [`FleetView`].

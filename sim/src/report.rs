@@ -39,6 +39,10 @@ pub struct Report {
     pub closes: BTreeMap<u16, u64>,
     /// Per shard, when READY (or RESUMED) was last written.
     pub ready: Vec<ReadyShard>,
+    /// Times at which a shard that had been ready had no connection.
+    pub absences: Vec<Absence>,
+    /// The longest of them per shard, the one that lasts included.
+    pub longest_absence_ms: BTreeMap<ShardId, u64>,
     /// Most sessions of one shard that were connected at once.
     pub max_holders: BTreeMap<ShardId, u32>,
     pub double_holders: DoubleHolders,
@@ -113,6 +117,16 @@ pub struct ReadyShard {
     pub at_ms: u64,
     /// Whether that session is connected now.
     pub live: bool,
+}
+
+/// From the end of a ready shard's connection to the next READY or RESUMED.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Absence {
+    pub shard: u32,
+    pub total: u32,
+    pub from_ms: u64,
+    /// `None` while it lasts.
+    pub to_ms: Option<u64>,
 }
 
 /// Times at which two sessions of one shard were connected at once.

@@ -359,7 +359,9 @@ impl Rules {
             .values()
             .map(|session| (session.shard, session.pending_messages()));
         let (total, remaining, _) = self.budget(now);
-        let mut report = self.referee.report(self.conns.len(), pending, total, remaining);
+        let mut report = self
+            .referee
+            .report(self.conns.len(), pending, total, remaining, now);
         report.messages = self.copies.counts();
         report
     }

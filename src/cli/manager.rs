@@ -1,7 +1,7 @@
 //! The running manager, as the commands that ask it see it.
 
 use anyhow::{Context as _, anyhow};
-use shardman_core::wire::Detail;
+use shardman_core::wire::{Detail, FleetView};
 
 use crate::client::{Answer, Client};
 use crate::config::{ConfigError, ManagerArgs, SecretSettings, kept_secret};
@@ -28,6 +28,23 @@ pub(super) async fn post(args: &ManagerArgs, path: &str) -> anyhow::Result<Answe
         .post(&url(args, path), &secret)
         .await
         .with_context(|| absent(args))
+}
+
+pub(super) async fn delete(args: &ManagerArgs, path: &str) -> anyhow::Result<Answer> {
+    let secret = secret(args)?;
+    Client::new()?
+        .delete(&url(args, path), &secret)
+        .await
+        .with_context(|| absent(args))
+}
+
+/// What `GET /fleet` says.
+pub(super) async fn fleet(args: &ManagerArgs) -> anyhow::Result<FleetView> {
+    let answer = get(args, "/fleet").await?;
+    if !answer.status.is_success() {
+        return Err(refusal(&answer));
+    }
+    serde_json::from_slice(&answer.body).context("the manager's answer makes no sense")
 }
 
 /// What the manager said instead of yes.

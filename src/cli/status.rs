@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use shardman_core::wire::{FleetView, ShardView, WorkerView};
 
-use super::manager;
+use super::{manager, restart};
 use crate::config::StatusArgs;
 
 /// Exit code when the manager runs and the fleet is not whole.
@@ -50,6 +50,13 @@ fn render(fleet: &FleetView) -> String {
     for trouble in fleet.trouble.iter().chain(&fleet.proposal) {
         text.push_str(&format!("! {trouble}\n"));
     }
+    if let Some(restart) = fleet
+        .restart
+        .as_ref()
+        .filter(|restart| restart.state == "running")
+    {
+        text.push_str(&format!("{}\n", restart::progress(restart)));
+    }
     text.push('\n');
     let mut shards = vec![row([
         "SHARD", "STATE", "WORKER", "BEAT", "GUILDS", "LATENCY", "EPOCH",
@@ -58,19 +65,23 @@ fn render(fleet: &FleetView) -> String {
     text.push_str(&table(&shards));
     if !fleet.workers.is_empty() {
         text.push('\n');
-        let mut workers = vec![row([
-            "WORKER",
-            "STATE",
-            "PID",
-            "SHARDS",
-            "UP",
-            "EXITS",
-            "LAST EXIT",
-        ])];
-        workers.extend(fleet.workers.iter().map(worker_row));
-        text.push_str(&table(&workers));
+        text.push_str(&workers_table(&fleet.workers));
     }
     text
+}
+
+pub(super) fn workers_table(workers: &[WorkerView]) -> String {
+    let mut rows = vec![row([
+        "WORKER",
+        "STATE",
+        "PID",
+        "SHARDS",
+        "UP",
+        "EXITS",
+        "LAST EXIT",
+    ])];
+    rows.extend(workers.iter().map(worker_row));
+    table(&rows)
 }
 
 type Row = [String; 7];

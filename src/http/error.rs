@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use shardman_core::wire::Detail;
 
-use crate::manager::{BeatError, ConnectError, DisconnectError, IdentifyError, RescaleError};
+use crate::manager::{BeatError, ConnectError, DisconnectError, IdentifyError, RescaleError, RestartError};
 
 /// Which of the two published versions a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,11 @@ pub(super) enum Refusal {
     NotHalted,
     /// A change that is not safe, with every reason.
     Unsafe(String),
+    WorkerNotFound,
+    /// There is no worker to restart.
+    NoWorkerRuns,
+    RestartUnderWay,
+    NoRestartUnderWay,
     /// The manager cannot do it now.
     Unavailable {
         reason: String,
@@ -52,7 +57,7 @@ pub(super) enum Refusal {
     },
 }
 
-/// Seconds after which a release that could not be stored may be repeated.
+/// Seconds after which what could not be stored may be asked for again.
 const RELEASE_RETRY_SECONDS: u64 = 5;
 
 impl Refusal {
@@ -97,6 +102,13 @@ impl Refusal {
             Self::NotAnOperator => (StatusCode::FORBIDDEN, "Operators Only: use OPERATOR_SECRET"),
             Self::NotHalted => (StatusCode::CONFLICT, "The fleet is not halted"),
             Self::Unsafe(reasons) => (StatusCode::CONFLICT, reasons),
+            Self::WorkerNotFound => (StatusCode::NOT_FOUND, "Worker Not Found"),
+            Self::NoWorkerRuns => (StatusCode::CONFLICT, "No worker runs"),
+            Self::RestartUnderWay => (
+                StatusCode::CONFLICT,
+                "A restart is under way: wait for its end, or cancel it",
+            ),
+            Self::NoRestartUnderWay => (StatusCode::CONFLICT, "No restart is under way"),
             Self::Unavailable { reason, .. } | Self::NotReady { reason } => {
                 (StatusCode::SERVICE_UNAVAILABLE, reason)
             }
@@ -120,6 +132,10 @@ impl Refusal {
             | Self::NotAnOperator
             | Self::NotHalted
             | Self::Unsafe(_)
+            | Self::WorkerNotFound
+            | Self::NoWorkerRuns
+            | Self::RestartUnderWay
+            | Self::NoRestartUnderWay
             | Self::NotReady { .. }
             | Self::UnknownPath => None,
         }
@@ -140,6 +156,10 @@ impl IntoResponse for Refusal {
             | Self::NotAnOperator
             | Self::NotHalted
             | Self::Unsafe(_)
+            | Self::WorkerNotFound
+            | Self::NoWorkerRuns
+            | Self::RestartUnderWay
+            | Self::NoRestartUnderWay
             | Self::Unavailable { .. }
             | Self::NotReady { .. }
             | Self::UnknownPath
@@ -172,6 +192,21 @@ impl From<RescaleError> for Refusal {
         match error {
             RescaleError::Refused(reasons) => Self::Unsafe(reasons),
             RescaleError::Unavailable { reason } => Self::Unavailable {
+                reason,
+                retry_seconds: RELEASE_RETRY_SECONDS,
+            },
+        }
+    }
+}
+
+impl From<RestartError> for Refusal {
+    fn from(error: RestartError) -> Self {
+        match error {
+            RestartError::UnknownWorker => Self::WorkerNotFound,
+            RestartError::NothingRuns => Self::NoWorkerRuns,
+            RestartError::UnderWay => Self::RestartUnderWay,
+            RestartError::NotUnderWay => Self::NoRestartUnderWay,
+            RestartError::Unavailable { reason } => Self::Unavailable {
                 reason,
                 retry_seconds: RELEASE_RETRY_SECONDS,
             },

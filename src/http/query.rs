@@ -23,6 +23,12 @@ impl Query {
             .map(|(_, value)| value.as_str())
     }
 
+    /// Every value of a parameter that may be repeated.
+    pub(super) fn all(&self, name: &str) -> Vec<String> {
+        let values = self.0.iter().filter(|(known, _)| known == name);
+        values.map(|(_, value)| value.clone()).collect()
+    }
+
     /// A parameter that must be there; the flaw goes to `flaws`.
     pub(super) fn required(&self, name: &'static str, flaws: &mut Vec<Flaw>) -> Option<&str> {
         let value = self.get(name);
@@ -60,5 +66,6 @@ mod tests {
         assert_eq!(query.get("token"), Some("b c!"));
         assert_eq!(query.get("empty"), Some(""));
         assert_eq!(query.get("other"), None);
+        assert_eq!(query.all("token"), ["a", "b c!"]);
     }
 }

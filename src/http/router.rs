@@ -10,7 +10,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, delete, get, post};
 
 use super::error::{self, Refusal};
-use super::{HttpState, beat, connect, cors, docs, fleet, health, identify, plan, session, status};
+use super::{HttpState, beat, connect, cors, docs, fleet, health, identify, plan, restart, session, status};
 
 /// One path, its methods as the `Allow` header names them, and who answers.
 struct Route {
@@ -30,7 +30,13 @@ fn routes() -> Vec<Route> {
         route("/fleet", "GET", get(fleet::fleet)),
         route("/fleet/resume", "POST", post(fleet::resume)),
         route("/plan", "GET, POST", get(plan::get).post(plan::post)),
+        route(
+            "/fleet/restart",
+            "POST, DELETE",
+            post(restart::begin).delete(restart::cancel),
+        ),
         route("/fleet/spend-reserve", "POST", post(fleet::spend_reserve)),
+        route("/workers/{worker_id}/restart", "POST", post(restart::worker)),
         route("/identify", "POST", post(identify::identify)),
         route("/health", "GET", get(health::health)),
         route("/ready", "GET", get(health::ready)),

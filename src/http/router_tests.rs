@@ -102,7 +102,10 @@ async fn a_missing_header_is_named_before_a_missing_body() {
 #[tokio::test]
 async fn every_path_refuses_foreign_methods_with_its_own() {
     for route in routes() {
-        let path = route.path.replace("{session_id}", "x");
+        let path = route
+            .path
+            .replace("{session_id}", "x")
+            .replace("{worker_id}", "x");
         for method in ["HEAD", "PUT", "PATCH", "OPTIONS", "TRACE", "BREW"] {
             let (status, headers, answer) = ask(method, &path, &[], b"").await;
             assert_eq!(status, 405, "{method} {path}");

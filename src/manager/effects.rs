@@ -51,9 +51,10 @@ impl Effects {
             Effect::Stop { worker, cause } => {
                 let grace = match cause {
                     StopCause::LeaseLapsed => LAPSED_GRACE,
-                    StopCause::NeverRegistered | StopCause::Surplus | StopCause::Shutdown => {
-                        self.settings.grace
-                    }
+                    StopCause::NeverRegistered
+                    | StopCause::Surplus
+                    | StopCause::Restart
+                    | StopCause::Shutdown => self.settings.grace,
                 };
                 self.supervisor.stop(&worker, grace);
             }

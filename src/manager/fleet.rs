@@ -10,6 +10,7 @@ use shardman_core::lease::{BeatError, BeatReport, Holder, LeaseRecord, LeaseTabl
 use shardman_core::reconcile::StopCause;
 use shardman_core::rescale::Rescale;
 use shardman_core::resume::ResumeBook;
+use shardman_core::rolling::Rolling;
 use shardman_core::wire::ShardState;
 use shardman_core::{Epoch, Plan, SessionId, ShardId, Tick, WorkerId};
 use tokio::sync::oneshot;
@@ -27,6 +28,7 @@ mod discord;
 mod durable;
 mod halt;
 mod rescale;
+mod rolling;
 mod workers;
 
 use rescale::FirstPlan;
@@ -84,6 +86,9 @@ pub(super) struct Fleet {
     waiters: BTreeMap<ShardId, oneshot::Sender<Result<Permit, IdentifyError>>>,
     pub(super) stopping: bool,
     halted: Option<HaltRecord>,
+    /// The planned restart that runs, or the last one.
+    pub(super) rolling: Option<Rolling>,
+    rolling_unsaved: bool,
     /// An operator lets the fleet use the reserve of session starts.
     spend_reserve: bool,
     /// Why the disk takes no writes, while it does not.
@@ -157,6 +162,8 @@ impl Fleet {
             waiters: BTreeMap::new(),
             stopping: false,
             halted: saved.halt,
+            rolling: saved.rolling.map(Rolling::restore),
+            rolling_unsaved: false,
             spend_reserve: false,
             store_trouble: None,
             unflushed_counts: false,
@@ -249,6 +256,7 @@ impl Fleet {
         self.look_for_due(now);
         self.advance_rescale(now);
         self.grant_permits(now);
+        self.roll(now);
         self.reconcile(now);
         self.flush(now);
         Turn {
@@ -269,6 +277,9 @@ impl Fleet {
             self.table.poll_timeout(),
             line,
             self.reconcile_timeout(now),
+            self.rolling
+                .as_ref()
+                .and_then(|rolling| rolling.poll_timeout(now)),
             self.flush_at,
         ]
         .into_iter()
@@ -330,6 +341,14 @@ impl Fleet {
             Request::Worker(event) => self.worker_event(event, now),
             Request::Discord(news) => self.discord_news(news, now),
             Request::Stop => self.stop_all(),
+            Request::Restart { workers, reply } => match self.restart(workers, now) {
+                Ok(begins) => self.answers.push(Answer::Restart { begins, reply }),
+                Err(error) => drop(reply.send(Err(error))),
+            },
+            Request::CancelRestart { reply } => match self.cancel_restart() {
+                Ok(()) => self.answers.push(Answer::Restart { begins: false, reply }),
+                Err(error) => drop(reply.send(Err(error))),
+            },
             Request::SpendReserve => self.release_reserve(),
             Request::Resume { reply } => {
                 let resumed = self.resume_fleet(now);

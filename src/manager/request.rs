@@ -8,6 +8,7 @@ use tokio::sync::oneshot;
 
 use super::handle::{
     Caller, ConnectError, ConnectRequest, Connection, DisconnectError, IdentifyError, RescaleError,
+    RestartError,
 };
 use crate::store::{ChosenCount, DiscordFacts};
 use crate::supervisor::WorkerEvent;
@@ -43,6 +44,15 @@ pub(super) enum Request {
     /// The cause of a halt is gone.
     Resume {
         reply: oneshot::Sender<Result<bool, DisconnectError>>,
+    },
+    /// Restart these workers one after the other; none named means all.
+    Restart {
+        workers: Vec<String>,
+        reply: oneshot::Sender<Result<bool, RestartError>>,
+    },
+    /// Restart no further worker.
+    CancelRestart {
+        reply: oneshot::Sender<Result<bool, RestartError>>,
     },
     /// Stop every child; a second time, kill them.
     Stop,
@@ -80,9 +90,18 @@ pub(super) enum Answer {
         resumed: bool,
         reply: oneshot::Sender<Result<bool, DisconnectError>>,
     },
+    Restart {
+        /// Whether one begins; false for what needs no waiting.
+        begins: bool,
+        reply: oneshot::Sender<Result<bool, RestartError>>,
+    },
 }
 
 impl Answer {
+    pub(super) fn begins_a_restart(&self) -> bool {
+        matches!(self, Self::Restart { begins: true, .. })
+    }
+
     /// What it says is durable.
     pub(super) fn send(self) {
         // A caller that went away finds its lease by its key, or loses it.
@@ -93,6 +112,7 @@ impl Answer {
             Self::Disconnect { reply } => drop(reply.send(Ok(()))),
             Self::Rescale { report, reply, .. } => drop(reply.send(Ok(report))),
             Self::Resume { resumed, reply } => drop(reply.send(Ok(resumed))),
+            Self::Restart { begins, reply } => drop(reply.send(Ok(begins))),
         }
     }
 
@@ -100,7 +120,9 @@ impl Answer {
     pub(super) fn grant(&self) -> Option<Grant> {
         match self {
             Self::Connect { grant, .. } => *grant,
-            Self::Disconnect { .. } | Self::Rescale { .. } | Self::Resume { .. } => None,
+            Self::Disconnect { .. } | Self::Rescale { .. } | Self::Resume { .. } | Self::Restart { .. } => {
+                None
+            }
         }
     }
 
@@ -121,6 +143,7 @@ impl Answer {
             Self::Disconnect { reply } => drop(reply.send(Err(DisconnectError::Unavailable { reason }))),
             Self::Rescale { reply, .. } => drop(reply.send(Err(RescaleError::Unavailable { reason }))),
             Self::Resume { reply, .. } => drop(reply.send(Err(DisconnectError::Unavailable { reason }))),
+            Self::Restart { reply, .. } => drop(reply.send(Err(RestartError::Unavailable { reason }))),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! The fleet as others see it.
 
 use shardman_core::lease::Lease;
-use shardman_core::wire::{FleetView, ShardState, ShardView, Status, StatusShard, WorkerView};
+use shardman_core::rolling::{Rolling, Standing};
+use shardman_core::wire::{FleetView, RestartView, ShardState, ShardView, Status, StatusShard, WorkerView};
 use shardman_core::{Plan, ShardId, Tick};
 
 use super::fleet::{Fleet, Run};
@@ -41,13 +42,15 @@ pub(super) fn summary(fleet: &Fleet) -> Summary {
 /// Planned shards that serve. A holder that beats and reports no state serves
 /// as far as anyone can tell.
 fn ready(fleet: &Fleet) -> usize {
-    let serves =
-        |lease: &Lease| lease.heard && lease.figures.state.is_none_or(|state| state == ShardState::Ready);
     fleet
         .table
         .leases()
         .filter(|(shard, lease)| fleet.live.contains(*shard) && serves(lease))
         .count()
+}
+
+pub(super) fn serves(lease: &Lease) -> bool {
+    lease.heard && lease.figures.state.is_none_or(|state| state == ShardState::Ready)
 }
 
 /// Whether leases can be granted and kept. Not whether all are held: workers
@@ -66,6 +69,7 @@ fn trouble(fleet: &Fleet) -> Vec<String> {
     trouble.extend(fleet.store_trouble.clone());
     trouble.extend(fleet.halted_because());
     trouble.extend(fleet.starts_used_up());
+    trouble.extend(fleet.restart_paused());
     for (id, worker) in &fleet.workers {
         if worker.run == Run::Halted {
             let how = worker.last_exit.as_deref().unwrap_or("it ended");
@@ -109,6 +113,7 @@ pub(super) fn fleet(fleet: &Fleet, clock: &Clock) -> FleetView {
         trouble: trouble(fleet),
         rescale: fleet.rescale_view(now),
         proposal: fleet.proposal.as_ref().map(|(_, text)| text.clone()),
+        restart: fleet.rolling.as_ref().map(restart_view),
         shards: fleet
             .table
             .leases()
@@ -151,6 +156,34 @@ fn shard_view(fleet: &Fleet, shard: ShardId, now: Tick) -> ShardView {
 pub(super) fn holding(fleet: &Fleet) -> Vec<(i32, u32)> {
     let process = |(worker, shards)| Some((fleet.workers.get(&worker)?.record.process.as_ref()?.pid, shards));
     fleet.held().into_iter().filter_map(process).collect()
+}
+
+fn restart_view(rolling: &Rolling) -> RestartView {
+    let record = rolling.record();
+    let state = match record.standing {
+        Standing::Running => "running",
+        Standing::Paused { .. } => "paused",
+        Standing::Done => "done",
+        Standing::Cancelled => "cancelled",
+    };
+    RestartView {
+        asked_at: rfc3339_micros(record.asked_at_ms),
+        state: state.to_owned(),
+        done: rolling.done(),
+        total: record.total,
+        current: record
+            .current
+            .as_ref()
+            .filter(|_| rolling.active())
+            .map(|current| current.stopped.worker.to_string()),
+        waiting_for: rolling.waiting_for().map(ToOwned::to_owned),
+        paused: rolling.paused().map(ToOwned::to_owned),
+        queue: record
+            .queue
+            .iter()
+            .map(|queued| queued.worker.to_string())
+            .collect(),
+    }
 }
 
 fn worker_views(fleet: &Fleet, now: Tick) -> Vec<WorkerView> {

@@ -23,7 +23,7 @@ const FORMAT: u64 = 1;
 
 /// `format`, `next_epoch`.
 const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("shardman");
-/// `plan`, `rescale`, `chosen`, `discord`, `halt`, as JSON.
+/// `plan`, `rescale`, `chosen`, `discord`, `halt`, `rolling`, as JSON.
 const FACTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("facts");
 const LEASES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("leases");
 const RESUME: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("resume");
@@ -209,6 +209,7 @@ fn apply(transaction: &WriteTransaction, write: &Write) -> Result<(), redb::Erro
         Write::Chosen(None) => remove(transaction, FACTS, "chosen"),
         Write::Halt(Some(halt)) => put(transaction, FACTS, "halt", halt),
         Write::Halt(None) => remove(transaction, FACTS, "halt"),
+        Write::Rolling(rolling) => put(transaction, FACTS, "rolling", rolling),
         Write::Resume(shard, Some(point)) => put(transaction, RESUME, &shard.to_string(), point),
         Write::Resume(shard, None) => remove(transaction, RESUME, &shard.to_string()),
         Write::Worker(record) => put(transaction, WORKERS, record.worker.as_str(), record),
@@ -261,6 +262,7 @@ fn read(database: &Database) -> Result<Saved, redb::Error> {
     saved.chosen = fact("chosen")?.map(|json| parse(&json)).transpose()?;
     saved.discord = fact("discord")?.map(|json| parse(&json)).transpose()?;
     saved.halt = fact("halt")?.map(|json| parse(&json)).transpose()?;
+    saved.rolling = fact("rolling")?.map(|json| parse(&json)).transpose()?;
     for (_, json) in rows(LEASES)? {
         saved.leases.push(parse(&json)?);
     }

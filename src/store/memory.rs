@@ -23,6 +23,7 @@ impl MemoryStore {
             Write::Rescale(rescale) => saved.rescale = rescale,
             Write::Chosen(chosen) => saved.chosen = chosen,
             Write::Halt(halt) => saved.halt = halt,
+            Write::Rolling(rolling) => saved.rolling = Some(rolling),
             Write::Resume(shard, Some(point)) => {
                 saved.resume.insert(shard, point);
             }

@@ -2,6 +2,7 @@ use std::fs;
 
 use proptest::prelude::*;
 use shardman_core::lease::{Holder, LeaseRecord};
+use shardman_core::rolling::{Standing, WorkerRun};
 use shardman_core::wire::ResumePoint;
 use shardman_core::{PoolId, SessionId};
 
@@ -60,7 +61,24 @@ fn write() -> impl Strategy<Value = Write> {
                 started_at_ms: 3,
             })
         }),
-        worker.prop_map(Write::WorkerGone),
+        worker.clone().prop_map(Write::WorkerGone),
+        (worker, any::<u64>()).prop_map(|(worker, run)| Write::Rolling(RollingRecord {
+            asked_at_ms: 5,
+            total: 1,
+            queue: [WorkerRun {
+                worker: worker.clone(),
+                run,
+            }]
+            .into(),
+            restarted: [worker.clone()].into(),
+            current: None,
+            begun: true,
+            excused: [ShardId::new(1, 64).unwrap()].into(),
+            standing: Standing::Paused {
+                worker,
+                reason: "r".into(),
+            },
+        })),
     ]
 }
 

@@ -2,7 +2,7 @@
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 
-use crate::support::{Shardman, Sim, eventually, seconds, signal};
+use crate::support::{Shardman, Sim, eventually, let_pass, post, seconds, signal};
 
 /// From now on no file of this process may have more bytes: every commit fails
 /// as on a full disk. `None` for as many as it likes.
@@ -76,4 +76,50 @@ fn a_full_disk_keeps_nobody_from_killing_a_frozen_worker_or_from_stopping() {
     });
     assert!(shardman.stop().success());
     sim.assert_clean();
+}
+
+#[test]
+fn a_full_disk_stops_no_worker_that_it_could_not_start_again() {
+    let sim = Sim::start(4, 4, &["--events-per-second", "50"]);
+    let settings = [
+        ("DISCORD_API_URL", &*sim.url()),
+        ("BOT_TOKEN", "t"),
+        ("SHARDS_PER_WORKER", "2"),
+    ];
+    let mut shardman = Shardman::up_on_a_small_disk(&settings);
+    shardman.wait_ready(seconds(30.0));
+    let before = shardman.workers();
+    let restart = |expected: u16| {
+        let answer = post(shardman.address, "/fleet/restart", "test-secret", "");
+        assert_eq!(answer.status, expected, "{}", answer.body);
+    };
+    limit_files(shardman.pid(), Some(4096));
+    restart(503);
+    let_pass(seconds(1.0));
+    assert_eq!(shardman.workers(), before);
+    assert!(shardman.fleet().restart.is_none(), "what was refused never was");
+
+    limit_files(shardman.pid(), None);
+    eventually(seconds(5.0), "the first is back", || {
+        let fleet = shardman.fleet();
+        let asked = fleet.restart.is_some();
+        if !asked && fleet.trouble.is_empty() {
+            restart(202);
+        }
+        let next = shardman.workers().first()?.1;
+        (next != before[0].1 && fleet.ready == 4).then_some(())
+    });
+    limit_files(shardman.pid(), Some(4096));
+    let_pass(seconds(4.0));
+    assert_eq!(shardman.workers()[1], before[1], "the second is left alone");
+    assert_eq!(shardman.fleet().ready, 4);
+    limit_files(shardman.pid(), None);
+    eventually(seconds(15.0), "it goes on by itself", || {
+        let restart = shardman.fleet().restart?;
+        (restart.state == "done").then_some(())
+    });
+    assert_ne!(shardman.workers()[1], before[1]);
+    assert_eq!(sim.report().identify_count, 4);
+    sim.assert_clean();
+    assert!(shardman.stop().success());
 }

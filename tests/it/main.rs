@@ -17,6 +17,7 @@ mod halt;
 mod manager_crash;
 mod rescale;
 mod rescale_due;
+mod restart;
 mod resume;
 mod simulator;
 mod sink;

@@ -143,3 +143,30 @@ fn the_next_look_is_when_a_back_off_ends_or_a_registration_is_late() {
     .into();
     assert_eq!(poll_timeout(&views, Tick(100_000)), Some(Tick(101_000)));
 }
+
+#[test]
+fn what_a_restarting_child_gives_back_waits_for_its_next_run() {
+    check(9, 4, &[(0, Phase::Restarting, 4, 1)], 3, &[]);
+    check(9, 4, &[(0, Phase::Restarting, 4, 1)], 5, &[start(1, 2)]);
+}
+
+#[test]
+fn a_returning_child_is_started_for_what_it_had_whatever_spares_there_are() {
+    let spare = (0, YOUNG, 4, 0);
+    check(9, 4, &[spare, (1, Phase::Returning, 4, 0)], 4, &[start(1, 4)]);
+    check(
+        9,
+        4,
+        &[(1, Phase::Returning, 2, 0)],
+        4,
+        &[start(1, 2), start(0, 2)],
+    );
+    check(
+        9,
+        4,
+        &[(1, Phase::Returning, 8, 0)],
+        8,
+        &[start(1, 4), start(0, 4)],
+    );
+    check(9, 4, &[(1, Phase::Returning, 4, 0)], 0, &[]);
+}

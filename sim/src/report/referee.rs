@@ -6,7 +6,7 @@ use shardman_core::id::ShardId;
 use shardman_core::tick::Tick;
 
 use super::{
-    BrokenRule, BudgetReport, DoubleHold, EventCounts, Identified, ReadyShard, Report, ResumeReport,
+    Absence, BrokenRule, BudgetReport, DoubleHold, EventCounts, Identified, ReadyShard, Report, ResumeReport,
     ShardMoment,
 };
 use crate::rules::SessionKey;
@@ -22,6 +22,8 @@ pub(crate) struct Referee {
     doubles: BTreeMap<ShardId, Tick>,
     /// When each shard last became ready, and whether it still is.
     ready: BTreeMap<ShardId, (Tick, bool)>,
+    /// Shards that were ready and have no connection now, since when.
+    away: BTreeMap<ShardId, Tick>,
 }
 
 impl Referee {
@@ -132,7 +134,13 @@ impl Referee {
         };
         holders.remove(&session);
         if holders.is_empty() {
-            self.ready.entry(shard).and_modify(|(_, live)| *live = false);
+            let was_live = self
+                .ready
+                .get_mut(&shard)
+                .map(|(_, live)| std::mem::replace(live, false));
+            if was_live == Some(true) {
+                self.away.insert(shard, now);
+            }
         }
         if holders.len() < 2
             && let Some(from) = self.doubles.remove(&shard)
@@ -148,6 +156,11 @@ impl Referee {
 
     pub(crate) fn ready(&mut self, shard: ShardId, now: Tick) {
         self.ready.insert(shard, (now, true));
+        if let Some(from) = self.away.remove(&shard) {
+            let longest = self.report.longest_absence_ms.entry(shard).or_default();
+            *longest = now.ms_since(from).max(*longest);
+            append(&mut self.report.absences, absence(shard, from, Some(now)));
+        }
         let started = self.report.started_at_ms;
         if self.report.all_ready_at_ms.is_none()
             && ShardId::all(shard.total()).all(|shard| self.is_live(shard))
@@ -192,6 +205,7 @@ impl Referee {
         pending: impl Iterator<Item = (ShardId, u64)>,
         total: u32,
         remaining: u32,
+        now: Tick,
     ) -> Report {
         let mut report = self.report.clone();
         report.connections.live = live as u64;
@@ -204,6 +218,11 @@ impl Referee {
         for (shard, from) in &self.doubles {
             report.double_holders.count += 1;
             report.double_holders.list.push(double_hold(*shard, *from, None));
+        }
+        for (shard, from) in &self.away {
+            let longest = report.longest_absence_ms.entry(*shard).or_default();
+            *longest = now.ms_since(*from).max(*longest);
+            report.absences.push(absence(*shard, *from, None));
         }
         for (shard, count) in pending {
             report.events.entry(shard).or_default().pending += count;
@@ -224,6 +243,7 @@ impl Referee {
             self.report.max_holders.insert(*shard, count);
         }
         self.doubles.values_mut().for_each(|from| *from = now);
+        self.away.values_mut().for_each(|from| *from = now);
     }
 }
 
@@ -245,6 +265,15 @@ fn ready_line((shard, (at, live)): (&ShardId, &(Tick, bool))) -> ReadyShard {
         total: shard.total(),
         at_ms: at.0,
         live: *live,
+    }
+}
+
+fn absence(shard: ShardId, from: Tick, to: Option<Tick>) -> Absence {
+    Absence {
+        shard: shard.number(),
+        total: shard.total(),
+        from_ms: from.0,
+        to_ms: to.map(|to| to.0),
     }
 }
 

@@ -142,6 +142,27 @@ fn a_resume_replays_what_the_client_missed_and_nothing_else() {
 }
 
 #[test]
+fn an_absence_lasts_from_the_end_of_a_connection_to_resumed() {
+    let mut rules = Rules::new(limits());
+    let (conn, session) = ready(&mut rules, (0, 1), at(0));
+    rules.disconnect(conn, Some(4000), at(1_000));
+    let shard = ShardId::new(0, 1).unwrap();
+    let report = rules.report(at(1_500));
+    assert_eq!(report.longest_absence_ms[&shard], 500, "it still lasts");
+    assert_eq!(report.absences[0].to_ms, None);
+    let (conn, _) = resume(&mut rules, &session, 9, at(1_700));
+    deliver(&mut rules, conn, at(1_750));
+    let report = rules.report(at(9_000));
+    assert_eq!(report.longest_absence_ms[&shard], 750);
+    assert_eq!(
+        (report.absences[0].from_ms, report.absences[0].to_ms),
+        (1_000, Some(1_750))
+    );
+    rules.reset_report(at(9_000));
+    assert!(rules.report(at(9_001)).absences.is_empty());
+}
+
+#[test]
 fn a_session_lives_for_its_window_and_not_longer() {
     let mut rules = Rules::new(limits());
     let (conn, session) = ready(&mut rules, (0, 1), at(0));

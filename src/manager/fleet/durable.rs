@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use shardman_core::lease::{EndCause, LeaseEffect, LeaseRecord, LeaseWrite};
+use shardman_core::reconcile::StopCause;
 use shardman_core::{ShardId, Tick, WorkerId};
 use tracing::{info, warn};
 
@@ -30,6 +31,9 @@ impl Fleet {
             }
         }
         self.refund_starts(grants.iter().map(|grant| u32::from(grant.spent)).sum());
+        if turn.answers.iter().any(Answer::begins_a_restart) {
+            self.rolling = None;
+        }
         for answer in turn.answers {
             answer.refuse(reason, &undone);
         }
@@ -41,6 +45,10 @@ impl Fleet {
                     self.start_undone(&worker, now);
                     unstarted.push(worker);
                 }
+                Effect::Stop {
+                    worker,
+                    cause: StopCause::Restart,
+                } => self.restart_undone(&worker),
                 Effect::Alert(Alert {
                     kind: AlertKind::Connect,
                     ..
@@ -83,6 +91,10 @@ impl Fleet {
             // What is under way now is said again; what was undone must not be.
             Write::Rescale(_) => Some(Write::Rescale(self.rescale.clone())),
             Write::Chosen(_) => Some(Write::Chosen(self.chosen)),
+            Write::Rolling(_) => {
+                self.rolling_unsaved = true;
+                None
+            }
             Write::Worker(record) if unstarted.contains(&record.worker) => None,
             kept @ (Write::LeaseEnded(_)
             | Write::Plan(_)

@@ -38,6 +38,8 @@ pub(in crate::manager) struct Worker {
     short_since: Option<Tick>,
     /// Since when it does, with none to take.
     idle_since: Option<Tick>,
+    /// Its end was asked for, and its next run is to follow at once.
+    pub(super) restarts_at_once: bool,
 }
 
 impl Fleet {
@@ -118,12 +120,20 @@ impl Fleet {
         let held = self.table.worker_gone(worker, now).len();
         self.writes.push(Write::WorkerGone(worker.clone()));
         let stopping = self.stopping;
+        let told = self.rolling_ended(worker, how);
         let Some(entry) = self.workers.get_mut(worker) else {
             return;
         };
         let asked = stopping || entry.run == Run::Stopping && exit == Some(&Exit::Code(0));
         entry.record.process = None;
         entry.last_exit = Some(how.to_owned());
+        if entry.restarts_at_once && !stopping {
+            // Whatever it said in the end, it is no crash.
+            entry.restarts = RestartRecord::default();
+            entry.run = Run::BackingOff { until: now };
+            info!(worker.id = %worker, "worker {worker} stopped: {how}; it starts again at once");
+            return;
+        }
         let policy = RestartPolicy::default();
         let chance = (random() >> 11) as f64 / (1u64 << 53) as f64;
         let code = exit.and_then(Exit::code);
@@ -153,8 +163,8 @@ impl Fleet {
         for line in lines {
             warn!(worker.id = %worker, "worker {worker} said: {line}");
         }
-        // A halted fleet has told why already.
-        if (run == Run::Halted || crash_looping) && self.halted.is_none() {
+        // A halted fleet has told why already, and so has a paused restart.
+        if (run == Run::Halted || crash_looping) && self.halted.is_none() && !told {
             let verdict = if run == Run::Halted {
                 "is halted"
             } else {
@@ -275,6 +285,7 @@ impl Fleet {
             entry.run = Run::BackingOff {
                 until: now + RETRY_START,
             };
+            entry.restarts_at_once = false;
         }
     }
 
@@ -304,11 +315,11 @@ impl Fleet {
         });
     }
 
-    fn stop(&mut self, worker: WorkerId, cause: StopCause) {
+    pub(super) fn stop(&mut self, worker: WorkerId, cause: StopCause) {
         let Some(entry) = self.workers.get_mut(&worker) else {
             return;
         };
-        if cause != StopCause::Shutdown {
+        if !matches!(cause, StopCause::Shutdown | StopCause::Restart) {
             warn!(worker.id = %worker, "worker {worker} is stopped: {}", cause.as_str());
         }
         entry.run = Run::Stopping;
@@ -352,6 +363,7 @@ impl Worker {
             started,
             short_since: Some(now),
             idle_since: None,
+            restarts_at_once: false,
         }
     }
 
@@ -360,6 +372,8 @@ impl Worker {
             (Run::Running, Some(since), _) => Phase::Short { since },
             (Run::Running, None, Some(since)) => Phase::Idle { since },
             (Run::Running, None, None) => Phase::Full,
+            (Run::Stopping, ..) if self.restarts_at_once => Phase::Restarting,
+            (Run::BackingOff { .. }, ..) if self.restarts_at_once => Phase::Returning,
             (Run::Stopping, ..) => Phase::Stopping,
             (Run::BackingOff { until }, ..) => Phase::BackingOff { until },
             (Run::Halted, ..) => Phase::Halted,

@@ -53,6 +53,12 @@ impl Sim {
         serde_json::from_str(&answer.body).unwrap()
     }
 
+    /// The report begins anew; what is live stays.
+    #[track_caller]
+    pub fn reset_report(&self) {
+        assert!(call(self.address, "POST", "/sim/report/reset", &[], None).status < 300);
+    }
+
     #[track_caller]
     pub fn fault(&self, json: &str) {
         let answer = call(

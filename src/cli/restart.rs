@@ -1,0 +1,187 @@
+//! `shardman restart`: workers one at a time, followed until the end.
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use shardman_core::wire::{FleetView, RestartView};
+
+use super::manager::{self, refusal};
+use super::status::workers_table;
+use crate::config::RestartArgs;
+
+/// Exit code when no worker is named: what clap uses for a wrong command line.
+const EXIT_USAGE: u8 = 2;
+
+/// Exit code when a restarted worker failed and the rest was left alone.
+const EXIT_PAUSED: u8 = 3;
+
+/// Between two looks at the fleet.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// How long the manager may be away, restarted itself, before we give up.
+const AWAY: Duration = Duration::from_secs(60);
+
+/// What takes longer gets a line of its own.
+const SLOW: Duration = Duration::from_secs(5);
+
+pub(super) async fn restart(args: RestartArgs) -> anyhow::Result<ExitCode> {
+    if args.cancel {
+        return cancel(&args).await;
+    }
+    if args.workers.is_empty() && !args.all {
+        return explain(&args).await;
+    }
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    for worker in &args.workers {
+        query.append_pair("worker", worker);
+    }
+    let path = format!("/fleet/restart?{}", query.finish());
+    let answer = manager::post(&args.manager, path.trim_end_matches('?')).await?;
+    if !answer.status.is_success() {
+        return Err(refusal(&answer)).context("nothing was restarted");
+    }
+    if answer.body.is_empty() {
+        return started();
+    }
+    let begun: RestartView =
+        serde_json::from_slice(&answer.body).context("the manager's answer makes no sense")?;
+    if args.no_wait {
+        return tell_end(
+            &args,
+            &begun,
+            "the restart has begun; watch it with `shardman status`",
+        );
+    }
+    follow(&args, begun).await
+}
+
+#[expect(clippy::print_stdout, reason = "a person waits for the word")]
+fn started() -> anyhow::Result<ExitCode> {
+    println!("nothing of that ran; it starts now, watch it with `shardman status`");
+    Ok(ExitCode::SUCCESS)
+}
+
+#[expect(clippy::print_stdout, reason = "a person waits for the word")]
+async fn cancel(args: &RestartArgs) -> anyhow::Result<ExitCode> {
+    let answer = manager::delete(&args.manager, "/fleet/restart").await?;
+    if answer.status.is_success() {
+        println!("no further worker is restarted");
+        return Ok(ExitCode::SUCCESS);
+    }
+    Err(refusal(&answer)).context("nothing was cancelled")
+}
+
+#[expect(clippy::print_stderr, reason = "this is where a command's failure is said")]
+async fn explain(args: &RestartArgs) -> anyhow::Result<ExitCode> {
+    let fleet = manager::fleet(&args.manager).await?;
+    eprintln!(
+        "shardman: say which workers to restart, or --all; one is stopped at a time, the next when the fleet is whole again"
+    );
+    eprint!("\n{}", workers_table(&fleet.workers));
+    Ok(ExitCode::from(EXIT_USAGE))
+}
+
+/// Says what happens until the restart that was `begun` has an end.
+async fn follow(args: &RestartArgs, begun: RestartView) -> anyhow::Result<ExitCode> {
+    let mut told = Told::default();
+    let mut answered = Instant::now();
+    let mut restart = begun.clone();
+    loop {
+        match restart.state.as_str() {
+            "done" => {
+                let text = format!("done: {} of {} workers", restart.done, restart.total);
+                return tell_end(args, &restart, &text);
+            }
+            "cancelled" => {
+                tell_end(args, &restart, "")?;
+                bail!("the restart was cancelled");
+            }
+            "paused" => {
+                let text = format!("{}\nend it with `shardman restart --cancel`", progress(&restart));
+                tell_end(args, &restart, &text)?;
+                return Ok(ExitCode::from(EXIT_PAUSED));
+            }
+            _ => {}
+        }
+        if !args.json {
+            told.tell(&restart);
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+        match manager::fleet(&args.manager).await {
+            Ok(fleet) => {
+                answered = Instant::now();
+                restart = same(fleet, &begun)?;
+            }
+            // A manager that is restarted itself goes on with it.
+            Err(error) if answered.elapsed() > AWAY => return Err(error),
+            Err(_) => {}
+        }
+    }
+}
+
+fn same(fleet: FleetView, begun: &RestartView) -> anyhow::Result<RestartView> {
+    match fleet.restart {
+        Some(restart) if restart.asked_at == begun.asked_at => Ok(restart),
+        Some(_) => bail!("another restart has begun meanwhile"),
+        None => bail!("the manager knows nothing of the restart any more"),
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "a person or a script waits for the word")]
+fn tell_end(args: &RestartArgs, restart: &RestartView, text: &str) -> anyhow::Result<ExitCode> {
+    if args.json {
+        println!("{}", serde_json::to_string(restart)?);
+    } else if !text.is_empty() {
+        println!("{text}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What was said last, and when.
+#[derive(Default)]
+struct Told {
+    worker: Option<String>,
+    waiting: Option<(String, Instant)>,
+}
+
+impl Told {
+    #[expect(clippy::print_stdout, reason = "a person waits and wants to know for what")]
+    fn tell(&mut self, restart: &RestartView) {
+        if restart.current.is_some() && restart.current != self.worker {
+            self.worker.clone_from(&restart.current);
+            self.waiting = None;
+            let without_wait = RestartView {
+                waiting_for: None,
+                ..restart.clone()
+            };
+            println!("{}", progress(&without_wait));
+        }
+        let Some(waiting_for) = &restart.waiting_for else {
+            return;
+        };
+        let (said, since) = self
+            .waiting
+            .get_or_insert_with(|| (String::new(), Instant::now()));
+        if said != waiting_for && since.elapsed() > SLOW {
+            println!("  waits for {waiting_for}");
+            self.waiting = Some((waiting_for.clone(), Instant::now()));
+        }
+    }
+}
+
+/// How far a restart is, in one line.
+pub(super) fn progress(restart: &RestartView) -> String {
+    let (done, total) = (restart.done, restart.total);
+    if let Some(reason) = &restart.paused {
+        return format!("the restart is paused after {done} of {total} workers: {reason}");
+    }
+    let waiting = restart
+        .waiting_for
+        .as_ref()
+        .map_or_else(String::new, |what| format!(", waits for {what}"));
+    match &restart.current {
+        Some(worker) => format!("restarting {worker} ({} of {total}){waiting}", done + 1),
+        None => format!("{done} of {total} workers restarted{waiting}"),
+    }
+}

@@ -1,0 +1,212 @@
+//! Planned restarts of children, one at a time: what an operator asks for, and
+//! the steps that follow.
+
+use std::collections::BTreeSet;
+
+use shardman_core::Tick;
+use shardman_core::WorkerId;
+use shardman_core::reconcile::StopCause;
+use shardman_core::rolling::{Observed, Rolling, Step, WorkerRun};
+use tracing::{info, warn};
+
+use super::{Alert, AlertKind, Effect, Fleet, Run};
+use crate::manager::handle::RestartError;
+use crate::manager::keys::run_of;
+use crate::manager::view::serves;
+use crate::store::Write;
+
+impl Fleet {
+    /// An operator wants these workers restarted; none named means all. One
+    /// that does not run is started at once, however often it failed, also
+    /// while a restart waits for it. False when that was all there was to do.
+    pub(super) fn restart(&mut self, named: Vec<String>, now: Tick) -> Result<bool, RestartError> {
+        if self.stopping {
+            let reason = "the manager is shutting down".to_owned();
+            return Err(RestartError::Unavailable { reason });
+        }
+        let all = named.is_empty();
+        let workers: Vec<WorkerId> = if all {
+            self.running().cloned().collect()
+        } else {
+            let mut found = Vec::new();
+            for name in named.into_iter().collect::<BTreeSet<_>>() {
+                let known = self.workers.keys().find(|known| known.as_str() == name);
+                found.push(known.cloned().ok_or(RestartError::UnknownWorker)?);
+            }
+            found
+        };
+        if workers.is_empty() {
+            return Err(RestartError::NothingRuns);
+        }
+        let observed = self.observed();
+        let (running, resting): (Vec<_>, Vec<_>) = workers
+            .into_iter()
+            .partition(|worker| observed.runs.contains_key(worker));
+        if !running.is_empty() && self.rolling.as_ref().is_some_and(Rolling::active) {
+            return Err(RestartError::UnderWay);
+        }
+        for worker in &resting {
+            self.start_soon(worker, now);
+        }
+        if running.is_empty() {
+            return Ok(false);
+        }
+        let runs: Vec<_> = running
+            .into_iter()
+            .filter_map(|worker| {
+                let run = *observed.runs.get(&worker)?;
+                Some(WorkerRun { worker, run })
+            })
+            .collect();
+        match runs.as_slice() {
+            [one] => info!("an operator restarts worker {}", one.worker),
+            several => info!("an operator restarts {} workers, one at a time", several.len()),
+        }
+        self.set_rolling(Rolling::new(runs, !all, &observed, self.clock.wall_ms()));
+        Ok(true)
+    }
+
+    /// No further worker is stopped.
+    pub(super) fn cancel_restart(&mut self) -> Result<(), RestartError> {
+        let rolling = self.rolling.as_mut().filter(|rolling| rolling.active());
+        rolling.ok_or(RestartError::NotUnderWay)?.cancel();
+        self.rolling_unsaved = true;
+        info!("an operator cancelled the restart of the workers");
+        Ok(())
+    }
+
+    /// Takes the next step of a restart, if one is due.
+    pub(super) fn roll(&mut self, now: Tick) {
+        if !self.stopping
+            && let Some(mut rolling) = self.rolling.take_if(|rolling| rolling.active())
+        {
+            let steps = rolling.poll(&self.observed(), |worker| self.table.held_by(worker), now);
+            let (done, total) = (rolling.done(), rolling.record().total);
+            self.rolling = Some(rolling);
+            for step in steps {
+                self.rolling_unsaved = true;
+                self.take_step(step, (done, total));
+            }
+        }
+        // In the same commit as what follows from it: a worker is stopped only
+        // once the disk has shown that it takes the start of the next run.
+        if std::mem::take(&mut self.rolling_unsaved)
+            && let Some(rolling) = &self.rolling
+        {
+            self.writes.push(Write::Rolling(rolling.record().clone()));
+        }
+    }
+
+    fn take_step(&mut self, step: Step, (done, total): (u32, u32)) {
+        match step {
+            Step::Excused(what) => warn!("the restart waited in vain for {what} and begins all the same"),
+            Step::Stop(WorkerRun { worker, .. }) => {
+                info!(worker.id = %worker, "worker {worker} is restarted ({} of {total})", done + 1);
+                let Some(entry) = self.workers.get_mut(&worker) else {
+                    return;
+                };
+                entry.restarts_at_once = true;
+                // A second request to stop would kill it at once.
+                if entry.run == Run::Running {
+                    self.stop(worker, StopCause::Restart);
+                }
+            }
+            Step::Back(worker) => {
+                info!(worker.id = %worker, "worker {worker} was restarted and the fleet is whole ({done} of {total})");
+            }
+            Step::Paused(reason) => {
+                let text = format!(
+                    "the restart is paused, workers left alone: {} of {total}. {reason}. It goes on by itself once the fleet is whole; `shardman restart --cancel` ends it",
+                    self.rolling
+                        .as_ref()
+                        .map_or(0, |rolling| rolling.record().queue.len())
+                );
+                warn!("{text}");
+                self.effects.push(Effect::Alert(Alert {
+                    kind: AlertKind::Worker,
+                    shard: None,
+                    text,
+                    last_beat_ms: self.clock.wall_ms(),
+                }));
+            }
+            Step::GoesOn => info!("the restart goes on"),
+            Step::Done => info!("the restart is done ({done} of {total})"),
+        }
+    }
+
+    /// A run of a child ended. Whether a restart is paused because of it.
+    pub(super) fn rolling_ended(&mut self, worker: &WorkerId, how: &str) -> bool {
+        let Some(run) = self.run_of_worker(worker) else {
+            return false;
+        };
+        let Some(rolling) = self.rolling.as_mut() else {
+            return false;
+        };
+        let ended = WorkerRun {
+            worker: worker.clone(),
+            run,
+        };
+        let step = rolling.ended(&ended, how);
+        let told = rolling.failed() == Some(worker);
+        let figures = (rolling.done(), rolling.record().total);
+        if let Some(step) = step {
+            self.rolling_unsaved = true;
+            self.take_step(step, figures);
+        }
+        told
+    }
+
+    /// A stop was decided, but the decision could not be made durable.
+    pub(super) fn restart_undone(&mut self, worker: &WorkerId) {
+        if let Some(entry) = self.workers.get_mut(worker) {
+            entry.run = Run::Running;
+            entry.restarts_at_once = false;
+        }
+        if let Some(rolling) = &mut self.rolling {
+            rolling.not_stopped();
+        }
+    }
+
+    /// Why a restart does not go on, where its own last step is to blame.
+    pub(in crate::manager) fn restart_paused(&self) -> Option<String> {
+        let reason = self.rolling.as_ref()?.paused()?;
+        Some(format!(
+            "the restart is paused: {reason}; `shardman restart --cancel` ends it"
+        ))
+    }
+
+    fn set_rolling(&mut self, rolling: Rolling) {
+        self.rolling = Some(rolling);
+        self.rolling_unsaved = true;
+    }
+
+    fn start_soon(&mut self, worker: &WorkerId, now: Tick) {
+        if let Some(entry) = self.workers.get_mut(worker) {
+            info!(worker.id = %worker, "an operator starts worker {worker}");
+            entry.restarts.exits = 0;
+            entry.run = Run::BackingOff { until: now };
+        }
+    }
+
+    fn run_of_worker(&self, worker: &WorkerId) -> Option<u64> {
+        run_of(&self.workers.get(worker)?.record.credential)
+    }
+
+    fn observed(&self) -> Observed {
+        let run = |worker: &WorkerId| Some((worker.clone(), self.run_of_worker(worker)?));
+        let unready = self
+            .live
+            .iter()
+            .filter(|shard| !self.table.lease(*shard).is_some_and(serves));
+        let hold = self.halted_because().or_else(|| self.waits_for_discord());
+        let hold = hold.or_else(|| self.store_trouble.clone());
+        Observed {
+            runs: self.running().filter_map(run).collect(),
+            unready: unready.collect(),
+            // A shard whose RESUME is refused could not identify.
+            hold: hold
+                .or_else(|| self.starts_used_up())
+                .or_else(|| self.rescale_words()),
+        }
+    }
+}
