@@ -6,6 +6,7 @@
 mod budget;
 mod event;
 mod flow;
+mod growth;
 mod guilds;
 mod refusal;
 mod session;
@@ -114,6 +115,8 @@ pub struct Rules {
     /// Intents that the application may not use (close code 4014).
     denied_intents: u64,
     token_dead: bool,
+    /// Totals have to be a multiple of this; see [`Self::require_multiple`].
+    multiple: u32,
     referee: Referee,
     rng: fastrand::Rng,
 }
@@ -131,6 +134,7 @@ impl Rules {
             guilds: Guilds::new(limits.guilds),
             denied_intents: 0,
             token_dead: false,
+            multiple: 1,
             referee: Referee::default(),
             rng: fastrand::Rng::with_seed(limits.seed),
             limits,
@@ -209,6 +213,7 @@ impl Rules {
             let detail = format!("IDENTIFY for shard [{number}, {total}]");
             return Err(self.refuse(conn, CloseCode::InvalidShard, &detail, now));
         };
+        self.check_multiple(conn, shard, now)?;
         let intents = self.check_intents(conn, identify.intents, now)?;
         let guilds = self.guilds.count(shard);
         if guilds > GUILDS_PER_SHARD {
