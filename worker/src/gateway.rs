@@ -205,7 +205,9 @@ impl<'a> Connection<'a> {
             }
             (header::RECONNECT | header::INVALID_SESSION, ..) => {
                 self.client_closes = true;
-                let gone = op == header::INVALID_SESSION && !header::is_resumable(&text);
+                // Without a session there is nothing to resume, whatever it says.
+                let resumable = self.holder.session.is_some() && header::is_resumable(&text);
+                let gone = op == header::INVALID_SESSION && !resumable;
                 Err(if gone {
                     End::InvalidSession
                 } else {
