@@ -15,6 +15,7 @@ mod disk;
 mod fleet;
 mod halt;
 mod manager_crash;
+mod order;
 mod rest;
 mod resume;
 mod sessions;
