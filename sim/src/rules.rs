@@ -317,7 +317,12 @@ impl Rules {
         let shard = session.shard;
         if resume.sequence > session.sequence() {
             let detail = format!("RESUME from {} of {}", resume.sequence, session.sequence());
+            let idle = session.conn.is_none();
             self.referee.resumed(Some(shard), false, 0, by_url, now);
+            if idle {
+                // "Reconnect and start a new session."
+                self.end_session(key, now);
+            }
             return Err(self.refuse(conn, CloseCode::InvalidSequence, &detail, now));
         }
         if !session.rewind(resume.sequence) {

@@ -228,15 +228,20 @@ async fn a_resume_that_does_not_fit_its_session_is_refused() {
     client.send(resume("invalid", &session, 1)).await;
     assert_eq!(client.close_code().await, Some(4004));
     let mut client = Client::connect(&sim, "resume", Inflate::none()).await;
-    client.send(resume("x", &session, 9_999)).await;
-    assert_eq!(client.close_code().await, Some(4007));
-    let mut client = Client::connect(&sim, "resume", Inflate::none()).await;
     client.send(resume("x", &json!("of somebody else"), 1)).await;
     let answer = client.next().await;
     assert_eq!((&answer["op"], &answer["d"]), (&json!(9), &json!(false)));
     // The connection stays open, and the session was not harmed.
     client.send(resume("x", &session, 1)).await;
     client.until("RESUMED").await;
+
+    sim.fault(&Fault::Drop { shard: None }).unwrap();
+    let mut client = Client::connect(&sim, "resume", Inflate::none()).await;
+    client.send(resume("x", &session, 9_999)).await;
+    assert_eq!(client.close_code().await, Some(4007));
+    let mut client = Client::connect(&sim, "resume", Inflate::none()).await;
+    client.send(resume("x", &session, 1)).await;
+    assert_eq!(client.next().await["op"], 9, "a new session was asked for");
 }
 
 #[tokio::test]

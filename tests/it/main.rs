@@ -23,4 +23,5 @@ mod simulator;
 mod sink;
 mod storms;
 mod tidy;
+mod totals;
 mod worker_crash;

@@ -77,8 +77,8 @@ impl State {
 
     /// Takes the connection out of the rules, as its close code demands.
     pub(crate) fn let_go(&mut self, conn: ConnId, code: u16, now: Tick) {
-        let fatal = matches!(code, 4004 | 4010..=4014);
-        self.rules.suspend(conn, !fatal, now);
+        let over = matches!(code, 4004 | 4007 | 4009..=4014);
+        self.rules.suspend(conn, !over, now);
         self.rules.disconnect(conn, None, now);
         self.rules.closed(code);
     }
