@@ -362,6 +362,11 @@ impl Bucket {
         }
         let waiting = u32::try_from(self.waiting.len()).unwrap_or(u32::MAX);
         at = at + IDENTIFY_GAP.saturating_mul(waiting);
+        if waiting > 0 {
+            // Each of them takes a moment to use its permit; the last one must
+            // not miss its turn for that.
+            at = at + SLEEPER_SPREAD;
+        }
         self.reserved
             .values()
             .fold(at, |at, slot| at.max(*slot + after_a_sleeper))

@@ -117,6 +117,21 @@ fn a_sleeper_that_ends_soon_after_its_slot_may_have_identified_the_moment_before
 }
 
 #[test]
+fn a_slot_leaves_those_in_the_line_before_it_the_time_to_use_their_permits() {
+    let mut line = IdentifyLine::new(1, at(0.0));
+    line.join(shard(0), at(0.0));
+    line.join(shard(1), at(0.0));
+    assert_eq!(line.reserve(shard(2), at(0.0)), at(11.1));
+    assert_eq!(granted(&mut line, at(0.03)), [0]);
+    line.used(shard(0), at(0.3));
+    assert_eq!(
+        granted(&mut line, at(5.4)),
+        [1],
+        "a little late, and in time for the slot"
+    );
+}
+
+#[test]
 fn a_permit_waits_for_a_sign_of_the_sleeper_before_it() {
     let mut line = IdentifyLine::new(1, at(0.0));
     line.reserve(shard(0), at(0.0));
