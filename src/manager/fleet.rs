@@ -157,7 +157,8 @@ impl Fleet {
         let point = report.gateway.take();
         let guild_count = report.guild_count;
         let close_code = report.close_code;
-        let has_gateway = report.latency.is_some_and(|latency| latency > 0.0);
+        // A plain beat says no state; a latency comes from a gateway connection.
+        let has_gateway = report.state.is_none() && report.latency.is_some_and(|latency| latency > 0.0);
         let beaten = self.table.beat(&holder(caller), session, report, now);
         let beaten = match beaten {
             Ok(beaten) => beaten,
@@ -172,7 +173,6 @@ impl Fleet {
         if let Some((before, after)) = beaten.change {
             self.state_changed(beaten.shard, before, after, now);
         }
-        // A plain beat says no state; a latency comes from a gateway connection.
         if has_gateway && self.line.connected(beaten.shard, now) {
             self.changed = true;
         }

@@ -3,10 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::time::Instant;
 
 use rustix::process::Signal;
+use serde_json::json;
 
-use crate::support::{Program, Running, Shardman, Sim, eventually, get, let_pass, seconds, signal, tools};
+use crate::support::{
+    Program, Running, Shardman, Sim, eventually, get, let_pass, post, seconds, signal, tools,
+};
 
 const SHARDS: u32 = 12;
 const BUCKETS: u32 = 3;
@@ -151,4 +155,37 @@ fn three_fleets_of_bots_share_one_identify_order() {
     assert_eq!(gaps(&sim).len(), BUCKETS as usize);
     drop(running);
     assert!(shardman.stop().success());
+}
+
+/// Seconds until a bot that asks may identify, behind one that has just slept
+/// and beats like this.
+fn wait_behind_a_sleeper(beat: serde_json::Value) -> f64 {
+    let mut shardman = Shardman::up(&[("MAX_SHARDS", "2"), ("WORKERS", "0")]);
+    let began = Instant::now();
+    let sleeper = shardman.connect().json();
+    assert_eq!(sleeper["sleep_duration"], 0.0);
+    let asker = get(shardman.address, "/connect?identify=ask", "test-secret").json();
+    let mut body = beat;
+    body["session_id"] = sleeper["session_id"].clone();
+    let answer = post(shardman.address, "/beat", "test-secret", &body.to_string());
+    assert!(answer.status < 300, "{answer:?}");
+    let body = json!({"session_id": asker["session_id"]});
+    let permit = post(shardman.address, "/identify", "test-secret", &body.to_string());
+    assert_eq!(permit.status, 200, "{permit:?}");
+    let waited = began.elapsed().as_secs_f64();
+    assert!(shardman.stop().success());
+    waited
+}
+
+#[test]
+fn a_permit_waits_until_the_sleeper_before_it_shows_that_it_has_identified() {
+    for beat in [json!({"latency": 0.04}), json!({"state": "identifying"})] {
+        let waited = wait_behind_a_sleeper(beat);
+        assert!((5.0..7.0).contains(&waited), "{waited}");
+    }
+    let waited = wait_behind_a_sleeper(json!({"guild_count": 0}));
+    assert!(
+        (10.0..12.0).contains(&waited),
+        "it may be on its way for five seconds: {waited}"
+    );
 }
