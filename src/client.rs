@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, USER_AGENT};
 use hyper::{Method, Request, StatusCode};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as Pool;
@@ -17,6 +17,15 @@ use hyper_util::rt::TokioExecutor;
 
 /// No answer that we read is larger: the view of 65,536 shards is not.
 const ANSWER_LIMIT: usize = 64 << 20;
+
+/// In the form that Discord asks for (Discord, "API Reference", User Agent).
+const AGENT: &str = concat!(
+    "DiscordBot (",
+    env!("CARGO_PKG_REPOSITORY"),
+    ", ",
+    env!("CARGO_PKG_VERSION"),
+    ")"
+);
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -105,7 +114,10 @@ impl Client {
             .await
     }
 
-    async fn call(&self, request: Request<Full<Bytes>>) -> Result<Answer, CallError> {
+    async fn call(&self, mut request: Request<Full<Bytes>>) -> Result<Answer, CallError> {
+        request
+            .headers_mut()
+            .insert(USER_AGENT, HeaderValue::from_static(AGENT));
         let call = async {
             let answer = self
                 .pool

@@ -4,11 +4,12 @@
 
 use std::time::Duration;
 
+use hyper::StatusCode;
+use serde::Deserialize;
 use shardman_core::budget::{Budget, DAY_MS};
 use tracing::error;
-use twilight_http::Client;
-use twilight_http::error::ErrorType;
 
+use crate::client::{Answer, CallError, Client};
 use crate::config::DiscordApi;
 use crate::manager::{DiscordNews, ManagerHandle};
 use crate::store::DiscordFacts;
@@ -16,8 +17,12 @@ use crate::store::DiscordFacts;
 /// How often Discord is asked while nothing is wrong.
 const ASK_EVERY: Duration = Duration::from_secs(3 * 60 * 60);
 
-/// The longest pause between tries while Discord cannot be reached.
+/// The longest pause between tries while Discord cannot be reached, unless it
+/// asks for more itself.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// The most patience that an answer can ask for: a day, in seconds.
+const LONGEST_PATIENCE: f64 = 86_400.0;
 
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
@@ -28,29 +33,52 @@ pub enum AskError {
     TokenRefused,
     #[error("{0}")]
     Unreachable(String),
+    /// Asking again earlier makes it worse: ten thousand refused calls in ten
+    /// minutes ban the address (Discord, "Rate Limits", Invalid Request Limit).
+    #[error("{reason}, and wants {} s of patience", .patience.as_secs_f64())]
+    Patience { reason: String, patience: Duration },
 }
 
-/// Asks once.
+/// The answer to `GET /gateway/bot`.
+#[derive(Deserialize)]
+struct GatewayBot {
+    url: String,
+    shards: u32,
+    session_start_limit: StartLimit,
+}
+
+#[derive(Deserialize)]
+struct StartLimit {
+    total: u32,
+    remaining: u32,
+    /// Milliseconds.
+    reset_after: u64,
+    max_concurrency: u32,
+}
+
+/// Asks once. Discord's word on when to ask again is handed on, not acted on:
+/// a client library that waits by itself, or does not wait at all, cannot be
+/// put between.
 pub async fn ask(api: &DiscordApi, token: &str) -> Result<DiscordFacts, AskError> {
-    // A client of its own for each try: one that met a 401 refuses for good.
-    let client = Client::builder()
-        .token(token.to_owned())
-        .proxy(api.host.clone(), api.plain)
-        .ratelimiter(None)
-        .timeout(Duration::from_secs(10))
-        .build();
+    let token = token.strip_prefix("Bot ").unwrap_or(token);
+    let client = Client::new().map_err(|error| AskError::Unreachable(error.to_string()))?;
     let answer = client
-        .gateway()
-        .authed()
+        .get(&format!("{api}/api/v10/gateway/bot"), &format!("Bot {token}"))
         .await
-        .map_err(|error| refusal(api, &error))?;
-    let info = answer.model().await.map_err(|error| {
+        .map_err(|error| match error {
+            // What is no header value is no token either.
+            CallError::BadSecret => AskError::TokenRefused,
+            CallError::Unreachable(_) | CallError::BadUrl => AskError::Unreachable(format!("{api}: {error}")),
+        })?;
+    if !answer.status.is_success() {
+        return Err(refusal(api, &answer));
+    }
+    let info: GatewayBot = serde_json::from_slice(&answer.body).map_err(|error| {
         AskError::Unreachable(format!(
             "{api} answered something else than Discord would: {error}"
         ))
     })?;
     let limit = info.session_start_limit;
-    let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
     if info.shards == 0 || limit.max_concurrency == 0 {
         return Err(AskError::Unreachable(format!(
             "{api} recommends 0 shards, which cannot be"
@@ -59,10 +87,10 @@ pub async fn ask(api: &DiscordApi, token: &str) -> Result<DiscordFacts, AskError
     Ok(DiscordFacts {
         gateway_url: info.url,
         recommended_shards: info.shards,
-        max_concurrency: u32::from(limit.max_concurrency),
+        max_concurrency: limit.max_concurrency,
         starts: Budget {
-            total: small(u64::from(limit.total)),
-            remaining: small(u64::from(limit.remaining)),
+            total: limit.total,
+            remaining: limit.remaining,
             // 0 before the first start of a day: then the day has not begun.
             resets_at_ms: crate::clock::wall_ms()
                 + if limit.reset_after == 0 {
@@ -74,26 +102,17 @@ pub async fn ask(api: &DiscordApi, token: &str) -> Result<DiscordFacts, AskError
     })
 }
 
-#[expect(
-    clippy::wildcard_enum_match_arm,
-    reason = "the library's list of errors is open"
-)]
-fn refusal(api: &DiscordApi, error: &twilight_http::Error) -> AskError {
-    match error.kind() {
-        ErrorType::Unauthorized => AskError::TokenRefused,
-        ErrorType::Response { status, .. } if status.get() == 401 => AskError::TokenRefused,
-        ErrorType::Response { status, .. } => {
-            AskError::Unreachable(format!("{api} answered {} to GET /gateway/bot", status.get()))
-        }
-        _ => {
-            let mut text = format!("{api}: {error}");
-            let mut cause = std::error::Error::source(error);
-            while let Some(error) = cause {
-                text.push_str(&format!(": {error}"));
-                cause = error.source();
-            }
-            AskError::Unreachable(text)
-        }
+fn refusal(api: &DiscordApi, answer: &Answer) -> AskError {
+    if answer.status == StatusCode::UNAUTHORIZED {
+        return AskError::TokenRefused;
+    }
+    let reason = format!("{api} answered {} to GET /gateway/bot", answer.status.as_u16());
+    match answer.retry_after.filter(|seconds| *seconds > 0.0) {
+        Some(seconds) => AskError::Patience {
+            reason,
+            patience: Duration::from_secs_f64(seconds.min(LONGEST_PATIENCE)),
+        },
+        None => AskError::Unreachable(reason),
     }
 }
 
@@ -101,29 +120,34 @@ fn refusal(api: &DiscordApi, error: &twilight_http::Error) -> AskError {
 /// refused before it ever worked: the fleet cannot run.
 pub async fn watch(api: DiscordApi, token: String, manager: ManagerHandle) -> AskError {
     let mut worked = false;
-    let mut pause = Duration::from_secs(1);
+    let mut backoff = Duration::from_secs(1);
     loop {
-        match ask(&api, &token).await {
+        let refused = match ask(&api, &token).await {
             Ok(facts) => {
                 worked = true;
-                pause = Duration::from_secs(1);
+                backoff = Duration::from_secs(1);
                 manager.discord(DiscordNews::Facts(facts)).await;
                 tokio::time::sleep(ASK_EVERY).await;
                 continue;
             }
-            Err(AskError::TokenRefused) if !worked => return AskError::TokenRefused,
-            Err(refused @ AskError::TokenRefused) => error!("{refused}"),
-            Err(AskError::Unreachable(reason)) => {
-                let retry_seconds = pause.as_secs().max(1);
-                manager
-                    .discord(DiscordNews::Unreachable {
-                        reason,
-                        retry_seconds,
-                    })
-                    .await;
+            Err(refused) => refused,
+        };
+        let mut pause = backoff;
+        backoff = (backoff * 2).min(LONGEST_PAUSE);
+        match &refused {
+            AskError::TokenRefused if !worked => return refused,
+            AskError::TokenRefused => error!("{refused}"),
+            AskError::Unreachable(_) | AskError::Patience { .. } => {
+                if let AskError::Patience { patience, .. } = &refused {
+                    pause = pause.max(*patience);
+                }
+                let news = DiscordNews::Unreachable {
+                    reason: refused.to_string(),
+                    retry_seconds: pause.as_secs_f64().ceil() as u64,
+                };
+                manager.discord(news).await;
             }
         }
         tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }

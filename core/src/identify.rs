@@ -5,6 +5,19 @@
 //! "Gateway", Max Concurrency). One line serves the whole fleet. A holder
 //! either *asks*, gets a permit, and reports its use, or is told to *sleep*
 //! until a slot that is reserved for it.
+//!
+//! Who asks identifies within milliseconds of its permit. Who sleeps goes
+//! through a log-in first, and how long that takes differs from run to run:
+//! its slot says only when it will not have identified yet. So
+//!
+//! - the next sleeper's slot, which cannot be moved once it is told, keeps
+//!   [`SLEEPER_SPREAD`] more of a distance;
+//! - a permit waits until the sleeper before it has given a sign of life from
+//!   the gateway, or has had [`USE_WITHIN`] to identify.
+//!
+//! What remains: a sleeper that is later than the one after it by more than the
+//! spread, or late by more than [`USE_WITHIN`], can still meet another. Only
+//! asking is exact.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -21,6 +34,11 @@ pub const IDENTIFY_GAP: Duration = Duration::from_millis(5_000 + 100);
 /// How long a permit waits to be used. Then it counts as used at that moment,
 /// because nobody can tell whether it was.
 pub const USE_WITHIN: Duration = Duration::from_secs(5);
+
+/// By how much one sleeper may be later than the next one of its bucket. On one
+/// host, discord.py needs 5 to 100 ms from its slot to IDENTIFY, discord.js 25
+/// to 310 ms; over the Internet, add six to eight round trips.
+pub const SLEEPER_SPREAD: Duration = Duration::from_millis(900);
 
 /// How long after its slot a sleeper may still be on its way to IDENTIFY.
 const SLEPT_OF_LATE: Duration = Duration::from_secs(20);
@@ -55,8 +73,8 @@ struct Bucket {
     gather_until: Tick,
     /// Slots promised to sleepers.
     reserved: BTreeMap<ShardId, Tick>,
-    /// Slots that came up of late. A sleeper reports no use: it may identify
-    /// some time after its slot.
+    /// Slots that came up of late, and whose use is not known: a sleeper may
+    /// identify some time after its slot.
     slept: BTreeMap<ShardId, Tick>,
 }
 
@@ -98,11 +116,7 @@ impl IdentifyLine {
             .map(|bucket| bucket.closed_until)
             .max()
             .unwrap_or(self.closed_until);
-        let open = old
-            .values()
-            .filter_map(|bucket| bucket.open)
-            .map(|permit| permit.over())
-            .max();
+        let open = old.values().filter_map(Bucket::over).max();
         self.closed_until = latest.max(open.unwrap_or(now));
         self.max_concurrency = max_concurrency;
         for bucket in old.into_values() {
@@ -182,6 +196,27 @@ impl IdentifyLine {
         open || slept
     }
 
+    /// The holder says that it sent IDENTIFY, with or without the right to: the
+    /// bucket is used.
+    pub fn sent(&mut self, shard: ShardId, now: Tick) {
+        let bucket = self.bucket(shard);
+        bucket.closed_until = bucket.closed_until.max(now + IDENTIFY_GAP);
+    }
+
+    /// The holder has a gateway connection. If it slept, it has identified by
+    /// now; says whether that was news.
+    pub fn connected(&mut self, shard: ShardId, now: Tick) -> bool {
+        let key = shard.bucket(self.max_concurrency);
+        let Some(bucket) = self.buckets.get_mut(&key) else {
+            return false;
+        };
+        let slept = bucket.slept.remove(&shard).is_some();
+        if slept {
+            bucket.closed_until = bucket.closed_until.max(now + IDENTIFY_GAP);
+        }
+        slept
+    }
+
     /// The grant never reached its holder: it was surely not used.
     pub fn take_back(&mut self, permit: Permit) {
         let bucket = self.bucket(permit.shard);
@@ -223,11 +258,7 @@ impl IdentifyLine {
         self.buckets
             .values()
             .filter(|bucket| !bucket.waiting.is_empty())
-            .filter_map(|bucket| {
-                bucket
-                    .opens_at(now)
-                    .or_else(|| bucket.open.map(|open| open.granted_at + USE_WITHIN))
-            })
+            .filter_map(|bucket| bucket.opens_at(now).or_else(|| bucket.hangs_until(now)))
             .min()
     }
 
@@ -287,13 +318,27 @@ impl Bucket {
             .min_by_key(|(_, at)| *at)
     }
 
+    /// When the permit and the slots whose use is not known count as used.
+    fn hangs_until(&self, now: Tick) -> Option<Tick> {
+        let permit = self.open.map(|permit| permit.granted_at + USE_WITHIN);
+        let slots = self.slept.values().map(|at| *at + USE_WITHIN);
+        slots.filter(|until| *until > now).chain(permit).max()
+    }
+
+    /// From then on the next IDENTIFY is safe, as far as use is not known yet.
+    fn over(&self) -> Option<Tick> {
+        let slots = self.slept.values().map(|at| *at + USE_WITHIN + IDENTIFY_GAP);
+        slots.chain(self.open.map(|permit| permit.over())).max()
+    }
+
     /// When the first of the line may identify; `None` while that hangs on the
-    /// use of an open permit.
+    /// use of an open permit, or of a slot that came up.
     fn opens_at(&self, now: Tick) -> Option<Tick> {
-        if self.open.is_some() {
+        if self.hangs_until(now).is_some() {
             return None;
         }
         let mut at = self.closed_until.max(self.gather_until).max(now);
+        at = self.over().map_or(at, |over| at.max(over));
         let mut slots: Vec<_> = self.reserved.values().copied().collect();
         slots.sort_unstable();
         for slot in slots {
@@ -311,10 +356,19 @@ impl Bucket {
         if let Some(permit) = self.open {
             at = at.max(permit.over());
         }
+        let after_a_sleeper = IDENTIFY_GAP + SLEEPER_SPREAD;
+        for slot in self.slept.values() {
+            at = at.max(*slot + after_a_sleeper);
+        }
         let waiting = u32::try_from(self.waiting.len()).unwrap_or(u32::MAX);
         at = at + IDENTIFY_GAP.saturating_mul(waiting);
+        if waiting > 0 {
+            // Each of them takes a moment to use its permit; the last one must
+            // not miss its turn for that.
+            at = at + SLEEPER_SPREAD;
+        }
         self.reserved
             .values()
-            .fold(at, |at, slot| at.max(*slot + IDENTIFY_GAP))
+            .fold(at, |at, slot| at.max(*slot + after_a_sleeper))
     }
 }

@@ -23,9 +23,15 @@ pub struct SimArgs {
     #[arg(long, default_value_t = 1, value_name = "M", value_parser = clap::value_parser!(u32).range(1..))]
     pub max_concurrency: u32,
 
-    /// Guilds that the bot is in. Without it, ten per shard.
+    /// Guilds that the bot is in; the fault `guilds` changes it. Without it, ten
+    /// per shard.
     #[arg(long, value_name = "N")]
     pub guilds: Option<u32>,
+
+    /// What the number of shards has to be a multiple of, as Discord demands of
+    /// very large bots; an IDENTIFY with another total is closed with 4010.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub large_bot_multiple: u32,
 
     /// MESSAGE_CREATE events a second, over all guilds. POST /sim/load changes it.
     #[arg(long, default_value_t = 10.0, value_name = "RATE", value_parser = rate)]
@@ -76,6 +82,7 @@ impl SimArgs {
             shards: self.shards,
             max_concurrency: self.max_concurrency,
             guilds: self.guilds.unwrap_or(self.shards.saturating_mul(10)),
+            large_bot_multiple: self.large_bot_multiple,
             events_per_second: self.events_per_second,
             budget_total: self.budget,
             budget_remaining: self.budget_remaining,

@@ -38,6 +38,10 @@ pub(crate) fn dispatch(sequence: u64, event: &Event, scene: &Scene<'_>) -> Strin
         Event::Ready => ("READY", ready(scene).to_string()),
         Event::Resumed => ("RESUMED", json!({"_trace": ["sim"]}).to_string()),
         Event::Guild(index) => ("GUILD_CREATE", guild(*index).to_string()),
+        Event::GuildLeft(index) => (
+            "GUILD_DELETE",
+            json!({"id": Guilds::id(*index).to_string()}).to_string(),
+        ),
         Event::Message { guild, number, at_ms } => {
             ("MESSAGE_CREATE", message(*guild, *number, *at_ms, scene.content))
         }

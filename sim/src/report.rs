@@ -35,6 +35,9 @@ pub struct Report {
     /// RESUMEs that were refused, in all.
     pub resume_failures: u64,
     pub connections: Connections,
+    /// Answers of Discord's REST, by status.
+    #[serde(default)]
+    pub rest: BTreeMap<u16, u64>,
     /// Close codes sent to clients: how often each.
     pub closes: BTreeMap<u16, u64>,
     /// Per shard, when READY (or RESUMED) was last written.

@@ -25,15 +25,27 @@ pub(crate) fn routes() -> Router<Arc<Shared>> {
         .fallback(async || refusal(StatusCode::NOT_FOUND))
 }
 
-/// Faults come first, then the token, then the route.
 async fn answer(
     State(shared): State<Arc<Shared>>,
     Path((version, path)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Response {
+    let response = respond(&shared, &version, &path, &headers);
+    shared.lock().rules.rest_answered(response.status().as_u16());
+    response
+}
+
+/// Faults come first, then the token, then the route.
+fn respond(shared: &Shared, version: &str, path: &str, headers: &HeaderMap) -> Response {
     let fault = shared.lock().standing.take_rest();
-    if let Some(status) = fault.and_then(|status| StatusCode::from_u16(status).ok()) {
-        return refusal(status);
+    if let Some((status, retry_after)) = fault
+        && let Ok(status) = StatusCode::from_u16(status)
+    {
+        return if status == StatusCode::TOO_MANY_REQUESTS {
+            rate_limited(retry_after)
+        } else {
+            refusal(status)
+        };
     }
     let known_version = version
         .strip_prefix('v')
@@ -42,7 +54,7 @@ async fn answer(
         return refusal(StatusCode::NOT_FOUND);
     }
     if path == "gateway" {
-        return Json(json!({"url": gateway::url(&shared, &headers)})).into_response();
+        return Json(json!({"url": gateway::url(shared, headers)})).into_response();
     }
     let token = headers
         .get(header::AUTHORIZATION)
@@ -51,8 +63,8 @@ async fn answer(
     if !token.starts_with("Bot ") || !shared.lock().rules.token_is_good(token) {
         return refusal(StatusCode::UNAUTHORIZED);
     }
-    match path.as_str() {
-        "gateway/bot" => Json(gateway_bot(&shared, &headers)).into_response(),
+    match path {
+        "gateway/bot" => Json(gateway_bot(shared, headers)).into_response(),
         "users/@me" => Json(payload::bot_user()).into_response(),
         "applications/@me" | "oauth2/applications/@me" => Json(payload::application()).into_response(),
         _ => refusal(StatusCode::NOT_FOUND),
@@ -65,7 +77,7 @@ fn gateway_bot(shared: &Shared, headers: &HeaderMap) -> Value {
     let (total, remaining, reset_after) = state.rules.budget(now);
     json!({
         "url": gateway::url(shared, headers),
-        "shards": shared.shards,
+        "shards": state.rules.legal_total(state.standing.recommended.unwrap_or(shared.shards)),
         "session_start_limit": {
             "total": total,
             "remaining": remaining,
@@ -75,12 +87,15 @@ fn gateway_bot(shared: &Shared, headers: &HeaderMap) -> Value {
     })
 }
 
+fn rate_limited(seconds: u32) -> Response {
+    let body =
+        json!({"message": "You are being rate limited.", "retry_after": f64::from(seconds), "global": false});
+    let header = [(header::RETRY_AFTER, seconds.to_string())];
+    (StatusCode::TOO_MANY_REQUESTS, header, Json(body)).into_response()
+}
+
 /// An error in Discord's shape.
 fn refusal(status: StatusCode) -> Response {
-    if status == StatusCode::TOO_MANY_REQUESTS {
-        let body = json!({"message": "You are being rate limited.", "retry_after": 1.0, "global": false});
-        return (status, [(header::RETRY_AFTER, "1")], Json(body)).into_response();
-    }
     let reason = status.canonical_reason().unwrap_or("Error");
     let message = format!("{}: {reason}", status.as_u16());
     (status, Json(json!({"message": message, "code": 0}))).into_response()

@@ -7,6 +7,7 @@ mod budget;
 mod copies;
 mod event;
 mod flow;
+mod growth;
 mod guilds;
 mod refusal;
 mod session;
@@ -117,6 +118,8 @@ pub struct Rules {
     /// Intents that the application may not use (close code 4014).
     denied_intents: u64,
     token_dead: bool,
+    /// Totals have to be a multiple of this; see [`Self::require_multiple`].
+    multiple: u32,
     referee: Referee,
     rng: fastrand::Rng,
 }
@@ -135,6 +138,7 @@ impl Rules {
             guilds: Guilds::new(limits.guilds),
             denied_intents: 0,
             token_dead: false,
+            multiple: 1,
             referee: Referee::default(),
             rng: fastrand::Rng::with_seed(limits.seed),
             limits,
@@ -213,6 +217,7 @@ impl Rules {
             let detail = format!("IDENTIFY for shard [{number}, {total}]");
             return Err(self.refuse(conn, CloseCode::InvalidShard, &detail, now));
         };
+        self.check_multiple(conn, shard, now)?;
         let intents = self.check_intents(conn, identify.intents, now)?;
         let guilds = self.guilds.count(shard);
         if guilds > GUILDS_PER_SHARD {
@@ -316,7 +321,12 @@ impl Rules {
         let shard = session.shard;
         if resume.sequence > session.sequence() {
             let detail = format!("RESUME from {} of {}", resume.sequence, session.sequence());
+            let idle = session.conn.is_none();
             self.referee.resumed(Some(shard), false, 0, by_url, now);
+            if idle {
+                // "Reconnect and start a new session."
+                self.end_session(key, now);
+            }
             return Err(self.refuse(conn, CloseCode::InvalidSequence, &detail, now));
         }
         if !session.rewind(resume.sequence) {

@@ -35,6 +35,8 @@ pub struct SimConfig {
     pub max_concurrency: u32,
     /// Guilds that the bot is in.
     pub guilds: u32,
+    /// What the total of an IDENTIFY has to be a multiple of.
+    pub large_bot_multiple: u32,
     /// MESSAGE_CREATEs a second, over all guilds.
     pub events_per_second: f64,
     /// IDENTIFYs a day.
@@ -58,6 +60,7 @@ impl Default for SimConfig {
             shards: 1,
             max_concurrency: 1,
             guilds: 10,
+            large_bot_multiple: 1,
             events_per_second: 10.0,
             budget_total: 1000,
             budget_remaining: None,
@@ -219,8 +222,10 @@ pub(crate) struct State {
 
 impl Shared {
     fn new(addr: SocketAddr, config: &SimConfig) -> Self {
+        let mut rules = Rules::new(config.limits());
+        rules.require_multiple(config.large_bot_multiple);
         let state = State {
-            rules: Rules::new(config.limits()),
+            rules,
             standing: Standing::default(),
             events_per_second: config.events_per_second,
             lines: BTreeMap::new(),

@@ -31,7 +31,7 @@ pub(super) async fn check(args: UpArgs) -> anyhow::Result<ExitCode> {
         .await
         .map_err(|error| match error {
             discord::AskError::TokenRefused => anyhow::Error::from(ConfigError(error.to_string())),
-            discord::AskError::Unreachable(_) => error.into(),
+            discord::AskError::Unreachable(_) | discord::AskError::Patience { .. } => error.into(),
         })?;
     info!(
         "Discord takes the token: {} shards recommended, max_concurrency {}, {} of {} session starts left",

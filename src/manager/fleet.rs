@@ -191,6 +191,8 @@ impl Fleet {
         let point = report.gateway.take();
         let guild_count = report.guild_count;
         let close_code = report.close_code;
+        // A plain beat says no state; a latency comes from a gateway connection.
+        let has_gateway = report.state.is_none() && report.latency.is_some_and(|latency| latency > 0.0);
         let beaten = self.table.beat(&holder(caller), session, report, now);
         let beaten = match beaten {
             Ok(beaten) => beaten,
@@ -204,6 +206,9 @@ impl Fleet {
         }
         if let Some((before, after)) = beaten.change {
             self.state_changed(beaten.shard, before, after, now);
+        }
+        if has_gateway && self.line.connected(beaten.shard, now) {
+            self.changed = true;
         }
         if let Some(code) = close_code {
             self.connection_closed(beaten.shard, code);
@@ -223,6 +228,7 @@ impl Fleet {
                 // A permit and a slot are spent when they are given.
                 if !self.line.used(shard, now) {
                     self.spend_start(shard, now);
+                    self.line.sent(shard, now);
                 }
                 self.resume.forget(shard);
             }

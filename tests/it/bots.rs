@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use rustix::process::Signal;
 
-use crate::support::{Program, Shardman, Sim, eventually, get, seconds, signal, tools};
+use crate::support::{Program, Shardman, Sim, eventually, get, let_pass, seconds, signal, tools};
 
 const PYTHON: &[&[&str]] = &[&["python3", "-c", "import discord"]];
 const NODE: &[&[&str]] = &[&["node", "-e", "require('discord.js')"]];
@@ -96,6 +96,47 @@ fn by_itself(program: &str, script: &str) {
     });
     sim.assert_clean();
     assert!(shardman.stop().success());
+}
+
+/// Bots that Discord refuses for good halt the fleet, as the bundled worker does.
+fn refused(program: &str, script: &str) {
+    let sim = Sim::start(1, 1, &[]);
+    sim.fault(r#"{"kind":"deny_intents","intents":512}"#);
+    let settings = [
+        ("DISCORD_API_URL", &*sim.url()),
+        ("BOT_TOKEN", "t"),
+        ("WORKERS", "0"),
+    ];
+    let mut shardman = Shardman::up(&settings);
+    let bot = Program::new(program)
+        .arg(script)
+        .env("SHARDMAN_URL", &format!("http://{}", shardman.address))
+        .env("SECRET", "test-secret")
+        .env("BOT_TOKEN", "t")
+        .env("DISCORD_API_URL", &sim.url())
+        .spawn(&shardman.folder().join("bot.log"));
+    eventually(seconds(30.0), "the fleet is halted", || {
+        let trouble = shardman.fleet().trouble;
+        trouble.iter().any(|line| line.contains("4014")).then_some(())
+    });
+    let_pass(seconds(7.0));
+    assert_eq!(sim.report().closes, [(4014, 1)].into(), "it does not try again");
+    drop(bot);
+    assert!(shardman.stop().success());
+}
+
+#[test]
+fn a_discord_py_bot_that_is_refused_halts_the_fleet() {
+    if tools("a discord.py bot that is refused", PYTHON) {
+        refused("python3", &example("discordpy/bot.py"));
+    }
+}
+
+#[test]
+fn a_discord_js_bot_that_is_refused_halts_the_fleet() {
+    if tools("a discord.js bot that is refused", NODE) {
+        refused("node", &example("discordjs/bot.js"));
+    }
 }
 
 #[test]

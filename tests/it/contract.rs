@@ -243,7 +243,7 @@ fn sleepers_are_told_their_own_slot_however_long_the_line() {
         .map(|_| shardman.connect().json()["sleep_duration"].as_f64().unwrap())
         .collect();
     for (number, slot) in slots.iter().enumerate() {
-        let expected = 5.1 * number as f64;
+        let expected = 6.0 * number as f64;
         assert!((slot - expected).abs() < 0.5, "{slots:?}");
     }
     assert!(shardman.stop().success());

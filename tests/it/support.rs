@@ -9,7 +9,7 @@ mod sim;
 mod webhook;
 
 pub use http::{Connection, Response, call, get, post};
-pub use process::{Program, Shardman, free_port, signal, tools};
+pub use process::{Program, Running, Shardman, free_port, signal, tools};
 pub use sim::Sim;
 pub use webhook::webhook;
 

@@ -16,6 +16,10 @@ const FLOOR: Duration = Duration::from_millis(250);
 /// A session that was active for this long earned a fresh start.
 const STABLE: Duration = Duration::from_secs(60);
 
+/// A session that was active for this long may be resumed at once when Discord
+/// asks for that: at worst, one RESUME in this time.
+const WORKED: Duration = Duration::from_secs(5);
+
 /// What to do after a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Wait {
@@ -37,6 +41,19 @@ pub(crate) fn after(attempts: u32, uptime: Duration, random: f64) -> Wait {
     Wait {
         attempts: attempts.saturating_add(1),
         delay: jittered(BASE, CAP, attempts, random).max(FLOOR),
+    }
+}
+
+/// The wait when Discord asks for another connection (op 7), which is no
+/// failure: half a second at most, so that a fleet does not come in step. A
+/// connection that did not even last [`WORKED`] is treated as any other.
+pub(crate) fn after_reconnect(attempts: u32, uptime: Duration, random: f64) -> Wait {
+    if uptime < WORKED {
+        return after(attempts, uptime, random);
+    }
+    Wait {
+        attempts: if uptime >= STABLE { 0 } else { attempts },
+        delay: BASE.mul_f64(random / 2.0),
     }
 }
 
@@ -101,6 +118,19 @@ mod tests {
         assert!(wait.delay < Duration::from_secs(1));
         assert_eq!(wait.attempts, 0);
         assert_eq!(after(30, Duration::from_secs(59), 1.0).attempts, 31);
+    }
+
+    #[test]
+    fn a_reconnect_that_discord_asks_for_is_quick_and_no_failure() {
+        let wait = after_reconnect(3, Duration::from_secs(5), 1.0);
+        assert_eq!((wait.attempts, wait.delay), (3, Duration::from_millis(500)));
+        assert_eq!(after_reconnect(3, Duration::from_secs(60), 0.5).attempts, 0);
+        let (short, failure) = (Duration::from_secs(1), after(3, Duration::from_secs(1), 0.9));
+        assert_eq!(
+            after_reconnect(3, short, 0.9),
+            failure,
+            "op 7 at every start is stormed by nobody"
+        );
     }
 
     #[test]

@@ -45,6 +45,9 @@ pub(crate) enum End {
     ResumeFailed { code: Option<u16>, sent: bool },
     /// Op 9: the session is gone.
     InvalidSession,
+    /// Discord wants the session resumed on another connection: op 7, or op 9
+    /// that says so, while all was well.
+    Reconnect,
     /// The sink took its last event for now.
     SinkFull,
 }
@@ -115,6 +118,7 @@ impl<'a> Connection<'a> {
             | End::Lease(_)
             | End::ResumeFailed { .. }
             | End::InvalidSession
+            | End::Reconnect
             | End::SinkFull => end,
         };
         self.holder.beats.figures.set_latency(None);
@@ -209,9 +213,13 @@ impl<'a> Connection<'a> {
             }
             (header::RECONNECT | header::INVALID_SESSION, ..) => {
                 self.client_closes = true;
-                let gone = op == header::INVALID_SESSION && !header::is_resumable(&text);
+                // Without a session there is nothing to resume, whatever it says.
+                let resumable = self.holder.session.is_some() && header::is_resumable(&text);
+                let gone = op == header::INVALID_SESSION && !resumable;
                 Err(if gone {
                     End::InvalidSession
+                } else if self.active_since.is_some() {
+                    End::Reconnect
                 } else {
                     End::Closed(None)
                 })

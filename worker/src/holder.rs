@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use crate::Context;
-use crate::backoff::{after, after_invalid_session};
+use crate::backoff::{after, after_invalid_session, after_reconnect};
 use crate::beat::{Beats, Verdict};
 use crate::deadline::now;
 use crate::exit::Exit;
@@ -131,7 +131,9 @@ impl Holder {
         loop {
             self.wait_for_room().await?;
             let (end, uptime) = Connection::open(self).run().await;
-            let wait = after(*attempts, uptime, fastrand::f64());
+            let asked_to = matches!(end, End::Reconnect);
+            let wait = if asked_to { after_reconnect } else { after };
+            let wait = wait(*attempts, uptime, fastrand::f64());
             // A sink that fills is waited for above; the gateway is not to blame.
             if !matches!(end, End::SinkFull) {
                 *attempts = wait.attempts;
@@ -179,6 +181,10 @@ impl Holder {
                 self.beats.report_disconnected(None);
                 self.forget_session("Discord has forgotten the gateway session");
                 return Ok(after_invalid_session(fastrand::f64()));
+            }
+            End::Reconnect => {
+                self.beats.report_disconnected(None);
+                info!(shard.id = %shard, "Discord wants shard {shard} on another connection");
             }
             End::SinkFull => {
                 self.beats.report_disconnected(None);

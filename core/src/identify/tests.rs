@@ -72,7 +72,7 @@ fn sleepers_get_one_slot_each_however_long_the_line() {
     let slots: Vec<_> = (0..6)
         .map(|number| line.reserve(shard(number), at(0.0)))
         .collect();
-    assert_eq!(slots, [at(0.0), at(0.0), at(5.1), at(5.1), at(10.2), at(10.2)]);
+    assert_eq!(slots, [at(0.0), at(0.0), at(6.0), at(6.0), at(12.0), at(12.0)]);
 }
 
 #[test]
@@ -81,12 +81,16 @@ fn an_asker_is_served_between_the_slots_of_sleepers_or_after_them() {
     line.reserve(shard(0), at(0.0));
     line.reserve(shard(1), at(0.0));
     line.join(shard(2), at(0.0));
+    line.used(shard(0), at(0.5));
     assert_eq!(granted(&mut line, at(1.0)), [] as [u32; 0]);
-    assert_eq!(line.poll_timeout(at(1.0)), Some(at(10.2)));
-    assert_eq!(granted(&mut line, at(10.2)), [2]);
+    assert_eq!(line.poll_timeout(at(1.0)), Some(at(11.1)));
+    assert_eq!(granted(&mut line, at(6.0)), [] as [u32; 0]);
+    line.used(shard(1), at(6.2));
+    assert_eq!(granted(&mut line, at(11.29)), [] as [u32; 0]);
+    assert_eq!(granted(&mut line, at(11.3)), [2]);
     assert_eq!(
-        line.reserve(shard(3), at(10.3)),
-        at(20.3),
+        line.reserve(shard(3), at(11.4)),
+        at(21.4),
         "the open permit is expected to be used now"
     );
 }
@@ -98,7 +102,8 @@ fn a_slot_given_back_before_it_came_up_is_free_for_the_line() {
     line.reserve(shard(1), at(0.0));
     line.join(shard(2), at(0.0));
     line.forget(shard(1), at(1.0));
-    assert_eq!(granted(&mut line, at(5.1)), [2]);
+    line.used(shard(0), at(1.0));
+    assert_eq!(granted(&mut line, at(6.1)), [2]);
 }
 
 #[test]
@@ -109,6 +114,65 @@ fn a_sleeper_that_ends_soon_after_its_slot_may_have_identified_the_moment_before
     assert_eq!(line.reserve(shard(0), at(4.0)), at(9.1));
     line.forget(shard(0), at(60.0));
     assert_eq!(line.reserve(shard(0), at(60.0)), at(60.0), "long ago");
+}
+
+#[test]
+fn a_slot_leaves_those_in_the_line_before_it_the_time_to_use_their_permits() {
+    let mut line = IdentifyLine::new(1, at(0.0));
+    line.join(shard(0), at(0.0));
+    line.join(shard(1), at(0.0));
+    assert_eq!(line.reserve(shard(2), at(0.0)), at(11.1));
+    assert_eq!(granted(&mut line, at(0.03)), [0]);
+    line.used(shard(0), at(0.3));
+    assert_eq!(
+        granted(&mut line, at(5.4)),
+        [1],
+        "a little late, and in time for the slot"
+    );
+}
+
+#[test]
+fn a_permit_waits_for_a_sign_of_the_sleeper_before_it() {
+    let mut line = IdentifyLine::new(1, at(0.0));
+    line.reserve(shard(0), at(0.0));
+    line.join(shard(1), at(1.0));
+    assert_eq!(granted(&mut line, at(1.1)), [] as [u32; 0]);
+    assert_eq!(
+        line.poll_timeout(at(1.1)),
+        Some(at(5.0)),
+        "as long as it may need"
+    );
+    assert!(!line.connected(shard(1), at(2.0)), "that one has not slept");
+    assert!(line.connected(shard(0), at(2.0)));
+    assert!(!line.connected(shard(0), at(3.0)), "no news");
+    assert_eq!(line.poll_timeout(at(3.0)), Some(at(7.1)));
+    assert_eq!(granted(&mut line, at(7.1)), [1]);
+}
+
+#[test]
+fn a_sleeper_without_a_sign_counts_as_late_as_it_may_be() {
+    let mut line = IdentifyLine::new(1, at(0.0));
+    line.reserve(shard(0), at(0.0));
+    line.join(shard(1), at(1.0));
+    assert_eq!(granted(&mut line, at(5.0)), [] as [u32; 0]);
+    assert_eq!(line.poll_timeout(at(5.0)), Some(at(10.1)));
+    assert_eq!(granted(&mut line, at(10.1)), [1]);
+
+    let mut line = IdentifyLine::new(1, at(0.0));
+    line.reserve(shard(0), at(0.0));
+    assert_eq!(
+        line.reserve(shard(1), at(6.0)),
+        at(6.0),
+        "sleepers are late alike"
+    );
+}
+
+#[test]
+fn an_identify_that_nobody_allowed_closes_the_bucket_all_the_same() {
+    let mut line = IdentifyLine::new(1, at(0.0));
+    line.sent(shard(0), at(1.0));
+    line.join(shard(1), at(1.0));
+    assert_eq!(line.poll_timeout(at(1.0)), Some(at(6.1)));
 }
 
 #[test]
@@ -144,28 +208,37 @@ fn a_line_taken_up_after_a_restart_opens_when_it_is_told() {
 
 proptest::proptest! {
     /// Whatever holders do, the identifies of one bucket stay five seconds
-    /// apart, as long as permits are used at once and sleepers wake on time.
+    /// apart, as long as permits are used at once, and sleepers are no later
+    /// than others by more than the spread.
     #[test]
     fn identifies_of_a_bucket_stay_five_seconds_apart(
         mc in 1u32..5,
-        steps in proptest::collection::vec((0u32..12, 0u8..5, 0u64..4000), 1..80),
+        steps in proptest::collection::vec((0u32..12, 0u8..5, 0u64..4000, 0u64..1000, proptest::bool::ANY), 1..80),
     ) {
         let mut line = IdentifyLine::new(mc, Tick(0));
         let mut now = Tick(0);
         let mut identifies: Vec<(u32, Tick)> = Vec::new();
-        let mut sleepers: BTreeMap<ShardId, Tick> = BTreeMap::new();
+        // When each sleeper identifies, and whether it gives a sign then.
+        let mut sleepers: BTreeMap<ShardId, (Tick, bool)> = BTreeMap::new();
         let mut asked: BTreeSet<ShardId> = BTreeSet::new();
-        for (number, step, pause) in steps {
+        for (number, step, pause, late, tells) in steps {
             now = now + Duration::from_millis(pause);
             let shard = shard(number);
-            sleepers.retain(|sleeper, slot| {
-                let woke = *slot <= now;
-                if woke { identifies.push((sleeper.bucket(mc), *slot)); }
+            sleepers.retain(|sleeper, (at, tells)| {
+                let woke = *at <= now;
+                if woke {
+                    identifies.push((sleeper.bucket(mc), *at));
+                    line.poll(now, 0);
+                    if *tells { line.connected(*sleeper, now); }
+                }
                 !woke
             });
             let busy = sleepers.contains_key(&shard) || asked.contains(&shard);
             match step {
-                0 if !busy => { sleepers.insert(shard, line.reserve(shard, now)); }
+                0 if !busy => {
+                    let slot = line.reserve(shard, now);
+                    sleepers.insert(shard, (slot + Duration::from_millis(late), tells));
+                }
                 1 | 2 if !busy => { line.join(shard, now); asked.insert(shard); }
                 3 => { sleepers.remove(&shard); asked.remove(&shard); line.forget(shard, now); }
                 _ => {}

@@ -109,7 +109,12 @@ impl Connection {
         let (answer, slow_ms) = {
             let mut state = self.shared.lock();
             let was_dead = state.rules.token_is_dead();
-            let answer = state.rules.identify(self.id, &identify, now);
+            let mut answer = state.rules.identify(self.id, &identify, now);
+            if answer.is_ok()
+                && let Some(resumable) = state.standing.take_invalid_session(now)
+            {
+                answer = Err(state.rules.refuse_session(self.id, resumable, now));
+            }
             if state.rules.token_is_dead() && !was_dead {
                 let others: Vec<_> = state
                     .all_conns()
@@ -138,10 +143,14 @@ impl Connection {
             session_id: &body.session_id,
             sequence,
         };
+        self.end_after(Phase::Resume)?;
         let now = self.shared.now();
         let answer = {
             let mut state = self.shared.lock();
-            let answer = state.rules.resume(self.id, &resume, now);
+            let answer = match state.standing.take_invalid_session(now) {
+                Some(resumable) => Err(state.rules.refuse_resume(self.id, &resume, resumable, now)),
+                None => state.rules.resume(self.id, &resume, now),
+            };
             if let Ok(resumed) = &answer
                 && let Some(kicked) = resumed.kicked
             {

@@ -37,6 +37,10 @@ impl Referee {
         *self.report.closes.entry(code).or_default() += 1;
     }
 
+    pub(crate) fn rest(&mut self, status: u16) {
+        *self.report.rest.entry(status).or_default() += 1;
+    }
+
     pub(crate) fn identified(&mut self, shard: ShardId, bucket: u32, ok: bool, now: Tick) {
         self.report.started_at_ms.get_or_insert(now.0);
         self.report.identify_count += 1;

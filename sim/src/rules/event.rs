@@ -16,6 +16,8 @@ pub enum Event {
     Resumed,
     /// GUILD_CREATE of the guild with this index.
     Guild(u32),
+    /// GUILD_DELETE of the guild with this index: the bot is no longer in it.
+    GuildLeft(u32),
     /// MESSAGE_CREATE: message number `number`, sent at `at_ms` (Unix time).
     Message {
         guild: u32,
@@ -40,7 +42,7 @@ impl Event {
     pub(crate) const fn message(&self) -> Option<u64> {
         match self {
             Self::Message { number, .. } => Some(*number),
-            Self::Ready | Self::Resumed | Self::Guild(_) | Self::Members { .. } => None,
+            Self::Ready | Self::Resumed | Self::Guild(_) | Self::GuildLeft(_) | Self::Members { .. } => None,
         }
     }
 }

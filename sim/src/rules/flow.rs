@@ -197,6 +197,11 @@ impl Rules {
         self.referee.closed(code);
     }
 
+    /// Counts an answer of REST.
+    pub fn rest_answered(&mut self, status: u16) {
+        self.referee.rest(status);
+    }
+
     /// Forgets every session. Their connections stay open without one.
     pub fn forget_all(&mut self, now: Tick) -> Vec<ConnId> {
         let keys: Vec<SessionKey> = self.sessions.keys().copied().collect();

@@ -1,5 +1,7 @@
 //! The bot's guilds: made up, always the same, spread as Discord spreads them.
 
+use std::ops::Range;
+
 use shardman_core::id::ShardId;
 
 /// Milliseconds after Discord's epoch at which the first guild was created; the
@@ -18,6 +20,10 @@ impl Guilds {
 
     pub fn len(&self) -> u32 {
         self.count
+    }
+
+    pub(super) fn resize(&mut self, count: u32) {
+        self.count = count;
     }
 
     pub fn is_empty(&self) -> bool {
@@ -48,7 +54,17 @@ impl Guilds {
 
     /// The guilds of a shard, lowest first.
     pub fn of(&self, shard: ShardId) -> impl Iterator<Item = u32> + use<> {
-        (Self::first(shard)..self.count).step_by(shard.total() as usize)
+        Self::among(&(0..self.count), shard)
+    }
+
+    /// Those of a range that a shard serves, lowest first.
+    pub(super) fn among(range: &Range<u32>, shard: ShardId) -> impl Iterator<Item = u32> + use<> {
+        let (first, total) = (Self::first(shard), shard.total());
+        let skipped = range.start.saturating_sub(first).div_ceil(total);
+        let first = skipped
+            .checked_mul(total)
+            .and_then(|skip| first.checked_add(skip));
+        (first.unwrap_or(range.end)..range.end).step_by(total as usize)
     }
 
     fn first(shard: ShardId) -> u32 {

@@ -77,8 +77,8 @@ impl State {
 
     /// Takes the connection out of the rules, as its close code demands.
     pub(crate) fn let_go(&mut self, conn: ConnId, code: u16, now: Tick) {
-        let fatal = matches!(code, 4004 | 4010..=4014);
-        self.rules.suspend(conn, !fatal, now);
+        let over = matches!(code, 4004 | 4007 | 4009..=4014);
+        self.rules.suspend(conn, !over, now);
         self.rules.disconnect(conn, None, now);
         self.rules.closed(code);
     }
@@ -114,7 +114,21 @@ impl Shared {
         let state = &mut *state;
         match fault {
             Fault::CloseAfter { phase, code, times } => state.standing.close_after(*phase, *code, *times),
-            Fault::Rest { status, times } => state.standing.rest(*status, *times),
+            Fault::Rest {
+                status,
+                times,
+                retry_after,
+            } => state.standing.rest(*status, *times, *retry_after),
+            Fault::InvalidSessions { resumable, times, ms } => {
+                let until = ms.map(|ms| Tick(now.0.saturating_add(ms)));
+                state.standing.invalid_sessions(*resumable, *times, until);
+            }
+            Fault::Recommend { shards } => state.standing.recommended = Some(*shards),
+            Fault::Guilds { count } => {
+                let conns = state.rules.set_guilds(*count, now);
+                conns.iter().for_each(|conn| state.wake(*conn));
+                return Ok(conns.len());
+            }
             Fault::SlowReady { ms } => state.standing.slow_ready_ms = *ms,
             Fault::NoAck => state.standing.no_ack = true,
             Fault::DeadResumeUrl => state.standing.dead_resume_url = true,
@@ -181,6 +195,9 @@ impl State {
             | Fault::Rest { .. }
             | Fault::NoAck
             | Fault::DenyIntents { .. }
+            | Fault::InvalidSessions { .. }
+            | Fault::Recommend { .. }
+            | Fault::Guilds { .. }
             | Fault::DeadResumeUrl => {}
         }
     }

@@ -9,6 +9,7 @@ use flate2::write::ZlibDecoder;
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use shardman_sim::{Sim, SimConfig};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
@@ -23,6 +24,18 @@ pub(crate) async fn start(config: SimConfig) -> Sim {
     let (sim, serving) = shardman_sim::start(listener, config, std::future::pending()).unwrap();
     tokio::spawn(serving);
     sim
+}
+
+/// The body of `GET /gateway/bot`.
+pub(crate) async fn gateway_bot(sim: &Sim) -> Value {
+    let mut stream = TcpStream::connect(sim.addr()).await.unwrap();
+    let request =
+        "GET /api/v10/gateway/bot HTTP/1.1\r\nHost: sim\r\nAuthorization: Bot x\r\nConnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    serde_json::from_str(body).unwrap()
 }
 
 pub(crate) enum Inflate {
@@ -82,11 +95,17 @@ pub(crate) struct Client {
 impl Client {
     /// Connects and takes HELLO.
     pub(crate) async fn connect(sim: &Sim, path: &str, inflate: Inflate) -> Self {
-        let url = format!("ws://{}/{path}?v=10&encoding=json{}", sim.addr(), inflate.query());
-        let (socket, _) = connect_async(url).await.unwrap();
-        let mut client = Self { socket, inflate };
+        let query = format!("{path}?v=10&encoding=json{}", inflate.query());
+        let mut client = Self::open(sim, &query, inflate).await;
         assert_eq!(client.next().await["op"], 10);
         client
+    }
+
+    /// Connects with a query of its own, and reads nothing yet.
+    pub(crate) async fn open(sim: &Sim, path_and_query: &str, inflate: Inflate) -> Self {
+        let url = format!("ws://{}/{path_and_query}", sim.addr());
+        let (socket, _) = connect_async(url).await.unwrap();
+        Self { socket, inflate }
     }
 
     pub(crate) async fn send(&mut self, payload: Value) {
@@ -119,6 +138,11 @@ impl Client {
         let message = self.next().await;
         assert_eq!(message["t"], name);
         message
+    }
+
+    /// Reads until this dispatch has come.
+    pub(crate) async fn until(&mut self, name: &str) {
+        while self.next().await["t"] != name {}
     }
 
     pub(crate) async fn until_sequence(&mut self, sequence: u64) -> u64 {
