@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use shardman_core::budget::Budget;
 use shardman_core::lease::LeaseRecord;
+use shardman_core::ledger::Counter;
 use shardman_core::resume::SavedPoint;
 use shardman_core::{Epoch, Plan, ShardId, WorkerId};
 
@@ -31,6 +32,8 @@ pub enum Write {
     LeaseEnded(ShardId),
     Plan(Plan),
     Discord(DiscordFacts),
+    /// The session starts of one hour since 1970; an empty list forgets it.
+    Starts(u64, Vec<Counter>),
     /// `None` ends a halt.
     Halt(Option<HaltRecord>),
     /// `None` forgets the point.
@@ -89,6 +92,8 @@ pub struct Saved {
     pub next_epoch: Epoch,
     pub plan: Option<Plan>,
     pub discord: Option<DiscordFacts>,
+    /// By hour since 1970.
+    pub starts: BTreeMap<u64, Vec<Counter>>,
     pub halt: Option<HaltRecord>,
     pub leases: Vec<LeaseRecord>,
     pub resume: BTreeMap<ShardId, SavedPoint>,

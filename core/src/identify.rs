@@ -15,8 +15,22 @@ use crate::tick::Tick;
 #[cfg(test)]
 mod tests;
 
-/// Discord's rule, and a margin for what lies between our clock and Discord's.
-pub const IDENTIFY_GAP: Duration = Duration::from_millis(5_000 + 100);
+/// From the reported use of a permit to the next permit of its bucket:
+/// Discord's five seconds and a margin.
+///
+/// Discord counts from arrival to arrival. The use is reported when IDENTIFY
+/// has left, so between two arrivals lie this gap, the report's way to us, the
+/// next permit's way to its holder and that holder's way to Discord, less the
+/// first holder's way to Discord. The rule is broken only if one IDENTIFY takes
+/// 50 ms longer to arrive than those three ways together. A holder that dies
+/// reports nothing, but it sent nothing after we saw it die, and two of the
+/// three ways remain.
+pub const IDENTIFY_GAP: Duration = Duration::from_millis(5_000 + 50);
+
+/// Between a sleeper's slot and what comes before or after it. A sleeper
+/// reports no use: nothing but the margin makes up for its way to Discord and
+/// for a timer that rings late.
+const SLEEPER_GAP: Duration = Duration::from_millis(5_000 + 100);
 
 /// How long a permit waits to be used. Then it counts as used at that moment,
 /// because nobody can tell whether it was.
@@ -191,8 +205,9 @@ impl IdentifyLine {
     }
 
     /// Grants what may be granted now, lowest shard of each bucket first, and
-    /// no more than `most`.
-    pub fn poll(&mut self, now: Tick, most: u32) -> Vec<Permit> {
+    /// no more than `most`. A shard for which `may` says no is passed over and
+    /// keeps its place; a yes is a grant.
+    pub fn poll(&mut self, now: Tick, most: u32, mut may: impl FnMut(ShardId) -> bool) -> Vec<Permit> {
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         let mut granted = Vec::new();
         for bucket in self.buckets.values_mut() {
@@ -200,29 +215,31 @@ impl IdentifyLine {
             if granted.len() >= most {
                 continue;
             }
-            let Some(&shard) = bucket.waiting.first() else {
+            if bucket.waiting.is_empty() || bucket.opens_at(now).is_none_or(|at| at > now) {
+                continue;
+            }
+            let Some(shard) = bucket.waiting.iter().copied().find(|shard| may(*shard)) else {
                 continue;
             };
-            if bucket.opens_at(now).is_some_and(|at| at <= now) {
-                bucket.waiting.remove(&shard);
-                let permit = Permit {
-                    number: self.next_permit,
-                    shard,
-                    granted_at: now,
-                };
-                self.next_permit += 1;
-                bucket.open = Some(permit);
-                granted.push(permit);
-            }
+            bucket.waiting.remove(&shard);
+            let permit = Permit {
+                number: self.next_permit,
+                shard,
+                granted_at: now,
+            };
+            self.next_permit += 1;
+            bucket.open = Some(permit);
+            granted.push(permit);
         }
         granted
     }
 
-    /// When [`Self::poll`] may have something to grant.
-    pub fn poll_timeout(&self, now: Tick) -> Option<Tick> {
+    /// When [`Self::poll`] may have something to grant to a shard that `may`
+    /// have it.
+    pub fn poll_timeout(&self, now: Tick, may: impl Fn(ShardId) -> bool) -> Option<Tick> {
         self.buckets
             .values()
-            .filter(|bucket| !bucket.waiting.is_empty())
+            .filter(|bucket| bucket.waiting.iter().any(|shard| may(*shard)))
             .filter_map(|bucket| {
                 bucket
                     .opens_at(now)
@@ -237,6 +254,16 @@ impl IdentifyLine {
         let ahead = bucket.waiting.range(..shard).count();
         let first = bucket.opens_at(now).unwrap_or(now + IDENTIFY_GAP);
         (first + IDENTIFY_GAP.saturating_mul(u32::try_from(ahead).unwrap_or(u32::MAX))).since(now)
+    }
+
+    /// How many IDENTIFYs are granted or promised whose use nobody reported.
+    pub fn promised(&mut self, now: Tick) -> u32 {
+        let promised = |bucket: &mut Bucket| {
+            bucket.settle(now);
+            bucket.reserved.len() + usize::from(bucket.open.is_some())
+        };
+        let promised: usize = self.buckets.values_mut().map(promised).sum();
+        u32::try_from(promised).unwrap_or(u32::MAX)
     }
 
     /// Shards in the line, by bucket.
@@ -268,7 +295,7 @@ impl Bucket {
             }
             self.reserved.remove(&shard);
             self.slept.insert(shard, at);
-            self.closed_until = self.closed_until.max(at + IDENTIFY_GAP);
+            self.closed_until = self.closed_until.max(at + SLEEPER_GAP);
         }
         self.slept.retain(|_, at| *at + SLEPT_OF_LATE > now);
         if self
@@ -297,8 +324,8 @@ impl Bucket {
         let mut slots: Vec<_> = self.reserved.values().copied().collect();
         slots.sort_unstable();
         for slot in slots {
-            if at + IDENTIFY_GAP > slot && slot + IDENTIFY_GAP > at {
-                at = slot + IDENTIFY_GAP;
+            if at + SLEEPER_GAP > slot && slot + SLEEPER_GAP > at {
+                at = slot + SLEEPER_GAP;
             }
         }
         Some(at)
@@ -315,6 +342,6 @@ impl Bucket {
         at = at + IDENTIFY_GAP.saturating_mul(waiting);
         self.reserved
             .values()
-            .fold(at, |at, slot| at.max(*slot + IDENTIFY_GAP))
+            .fold(at, |at, slot| at.max(*slot + SLEEPER_GAP))
     }
 }

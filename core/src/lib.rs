@@ -9,6 +9,7 @@ pub mod close_code;
 pub mod id;
 pub mod identify;
 pub mod lease;
+pub mod ledger;
 pub mod plan;
 pub mod reconcile;
 pub mod restart;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use shardman_core::wire::{FleetView, ShardView, WorkerView};
+use shardman_core::wire::{FleetView, ShardView, StartsView, WorkerView};
 
 use super::manager;
 use crate::config::StatusArgs;
@@ -37,10 +37,8 @@ fn render(fleet: &FleetView) -> String {
         "{} of {} shards ready, {} leased, max_concurrency {}",
         fleet.ready, fleet.planned, fleet.leased, fleet.max_concurrency
     );
-    if let (Some(left), Some(total)) = (fleet.starts_remaining, fleet.starts_total) {
-        text.push_str(&format!(", {left} of {total} session starts left"));
-    }
     text.push('\n');
+    text.push_str(&starts(&fleet.starts));
     for trouble in &fleet.trouble {
         text.push_str(&format!("! {trouble}\n"));
     }
@@ -65,6 +63,53 @@ fn render(fleet: &FleetView) -> String {
         text.push_str(&table(&workers));
     }
     text
+}
+
+/// Workers that the line of session starts names.
+const SPENDERS: usize = 3;
+
+/// What is left of the session starts, and who spent them; nothing where
+/// nothing is known.
+fn starts(starts: &StartsView) -> String {
+    let mut parts = Vec::new();
+    if let (Some(left), Some(total)) = (starts.remaining, starts.total) {
+        let reserve = starts.reserve.filter(|reserve| *reserve > 0);
+        let reserve = reserve.map_or_else(String::new, |reserve| format!(" ({reserve} in reserve)"));
+        let resets = starts
+            .resets_in
+            .map_or_else(String::new, |seconds| format!(", resets in {}", about(seconds)));
+        let used_up = starts.used_up_in.map_or_else(String::new, |seconds| {
+            format!(", used up in {} at this rate", about(seconds))
+        });
+        parts.push(format!("{left} of {total} left{reserve}{resets}{used_up}"));
+    }
+    let spenders: Vec<_> = starts
+        .by_worker
+        .iter()
+        .take(SPENDERS)
+        .map(|worker| format!("{} {} ({})", worker.worker, worker.starts, worker.cause))
+        .collect();
+    if !spenders.is_empty() {
+        let more = match starts.by_worker.len().saturating_sub(SPENDERS) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        parts.push(format!("last 24 h: {}{more}", spenders.join(", ")));
+    }
+    if parts.is_empty() {
+        String::new()
+    } else {
+        format!("starts  {}\n", parts.join("; "))
+    }
+}
+
+/// A time in its largest unit.
+fn about(seconds: f64) -> String {
+    match seconds {
+        ..90.0 => format!("{seconds:.0} s"),
+        ..5400.0 => format!("{:.0} min", seconds / 60.0),
+        _ => format!("{:.0} h", seconds / 3600.0),
+    }
 }
 
 type Row = [String; 7];

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use shardman_core::identify::{IDENTIFY_GAP, IdentifyLine, Permit, USE_WITHIN};
 use shardman_core::lease::{BeatError, BeatReport, Holder, LeaseRecord, LeaseTable};
+use shardman_core::ledger::Ledger;
 use shardman_core::reconcile::StopCause;
 use shardman_core::resume::ResumeBook;
 use shardman_core::wire::ShardState;
@@ -20,13 +21,16 @@ use super::request::{Answer, Request};
 use super::settings::Settings;
 use crate::clock::Clock;
 use crate::store::{DiscordFacts, HaltRecord, Saved, Write};
+use crate::supervisor::Processes;
 
 mod connect;
 mod discord;
 mod durable;
 mod halt;
+mod starts;
 mod workers;
 
+pub(super) use starts::Starts;
 pub(super) use workers::{Run, Worker};
 
 /// Something to do once the writes of a turn are durable.
@@ -55,6 +59,7 @@ pub(super) enum Effect {
 pub(super) struct Fleet {
     pub(super) settings: Arc<Settings>,
     clock: Clock,
+    dice: Dice,
     pub(super) table: LeaseTable,
     pub(super) line: IdentifyLine,
     resume: ResumeBook,
@@ -67,8 +72,7 @@ pub(super) struct Fleet {
     waiters: BTreeMap<ShardId, oneshot::Sender<Result<Permit, IdentifyError>>>,
     pub(super) stopping: bool,
     halted: Option<HaltRecord>,
-    /// An operator lets the fleet use the reserve of session starts.
-    spend_reserve: bool,
+    pub(super) starts: Starts,
     /// Why the disk takes no writes, while it does not.
     pub(super) store_trouble: Option<String>,
     unflushed_counts: bool,
@@ -92,7 +96,13 @@ pub(super) struct Turn {
 
 impl Fleet {
     /// The fleet as the last manager left it.
-    pub(super) fn restore(settings: Arc<Settings>, clock: Clock, saved: Saved) -> Self {
+    pub(super) fn restore(
+        settings: Arc<Settings>,
+        clock: Clock,
+        dice: Dice,
+        processes: &dyn Processes,
+        saved: Saved,
+    ) -> Self {
         let now = clock.now();
         let wall = clock.wall_ms();
         // Somebody may have identified a moment before the last manager ended;
@@ -109,6 +119,10 @@ impl Fleet {
             line.restore_reservation(record.shard, now + left(record));
         }
         let (plan, fallback_plan) = discord::first_plan(&settings, &saved);
+        let starts = Starts::restore(
+            Ledger::restore(saved.starts, wall),
+            saved.leases.iter().map(|record| record.shard),
+        );
         let mut writes = Vec::new();
         if saved.plan.as_ref() != Some(&plan) && !plan.is_empty() {
             writes.push(Write::Plan(plan.clone()));
@@ -130,7 +144,7 @@ impl Fleet {
             waiters: BTreeMap::new(),
             stopping: false,
             halted: saved.halt,
-            spend_reserve: false,
+            starts,
             store_trouble: None,
             unflushed_counts: false,
             flush_at: None,
@@ -141,8 +155,9 @@ impl Fleet {
             effects: Vec::new(),
             settings,
             clock,
+            dice,
         };
-        fleet.restore_workers(saved.workers, now);
+        fleet.restore_workers(saved.workers, processes, now);
         fleet
     }
 
@@ -187,14 +202,19 @@ impl Fleet {
         match after {
             ShardState::Identifying => {
                 // A permit and a slot are spent when they are given.
-                if !self.line.used(shard, now) {
-                    self.spend_start(shard, now);
+                if !self.line.used(shard, now)
+                    && let Some(holder) = self.table.lease(shard).map(|lease| lease.holder.clone())
+                {
+                    self.spend_start(shard, &holder, now, now);
                 }
                 self.resume.forget(shard);
             }
             // Whatever comes after IDENTIFY says at least that it was sent.
             ShardState::Ready | ShardState::Disconnected => {
                 self.line.used(shard, now);
+                if after == ShardState::Ready {
+                    self.starts.ready(shard);
+                }
             }
             ShardState::Starting | ShardState::Waiting | ShardState::Resuming | ShardState::Stopping => {}
         }
@@ -232,7 +252,13 @@ impl Fleet {
     /// When the next turn is due although nothing happens.
     pub(super) fn poll_timeout(&self, now: Tick) -> Option<Tick> {
         let line = if self.starts_free() > 0 && self.halted.is_none() {
-            self.line.poll_timeout(now)
+            let shares = self.shares();
+            let may = |shard| {
+                shares
+                    .spender(shard)
+                    .is_none_or(|spender| shares.left(&spender) > 0)
+            };
+            self.line.poll_timeout(now, may)
         } else {
             None
         };
@@ -240,6 +266,7 @@ impl Fleet {
             self.table.poll_timeout(),
             line,
             self.reconcile_timeout(now),
+            self.starts_timeout(now),
             self.flush_at,
         ]
         .into_iter()
@@ -312,7 +339,35 @@ fn holder(caller: &Caller) -> Holder {
     }
 }
 
-/// 64 random bits from the operating system.
-pub(super) fn random() -> u64 {
-    getrandom::u64().expect("the operating system has random numbers")
+/// Where the fleet's chance comes from: ids, credentials, jitter.
+#[derive(Clone, Debug)]
+pub(super) enum Dice {
+    /// The operating system.
+    System,
+    /// A seed, so that a test's run can be repeated.
+    #[cfg(test)]
+    Seeded(u64),
+}
+
+impl Dice {
+    /// 64 random bits.
+    fn roll(&mut self) -> u64 {
+        match self {
+            Self::System => getrandom::u64().expect("the operating system has random numbers"),
+            // SplitMix64.
+            #[cfg(test)]
+            Self::Seeded(state) => {
+                *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+                let mut bits = *state;
+                bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+                bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+                bits ^ (bits >> 31)
+            }
+        }
+    }
+
+    /// Uniform in 0..1.
+    fn chance(&mut self) -> f64 {
+        (self.roll() >> 11) as f64 / (1u64 << 53) as f64
+    }
 }

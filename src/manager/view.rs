@@ -63,6 +63,7 @@ fn trouble(fleet: &Fleet) -> Vec<String> {
     trouble.extend(fleet.store_trouble.clone());
     trouble.extend(fleet.halted_because());
     trouble.extend(fleet.starts_used_up());
+    trouble.extend(fleet.over_their_share());
     for (id, worker) in &fleet.workers {
         if worker.run == Run::Halted {
             let how = worker.last_exit.as_deref().unwrap_or("it ended");
@@ -103,6 +104,7 @@ pub(super) fn fleet(fleet: &Fleet, clock: &Clock) -> FleetView {
             .as_ref()
             .map(|facts| facts.starts.left(clock.wall_ms())),
         starts_total: fleet.discord.as_ref().map(|facts| facts.starts.total),
+        starts: fleet.starts_view(),
         trouble: trouble(fleet),
         shards: fleet
             .table

@@ -9,7 +9,7 @@ pub struct MemoryStore {
 }
 
 impl MemoryStore {
-    pub(super) fn apply(saved: &mut Saved, write: Write) {
+    pub(crate) fn apply(saved: &mut Saved, write: Write) {
         match write {
             Write::Lease(record) => {
                 saved.next_epoch = saved.next_epoch.max(record.epoch.next());
@@ -20,6 +20,12 @@ impl MemoryStore {
             Write::LeaseEnded(shard) => saved.leases.retain(|lease| lease.shard != shard),
             Write::Plan(plan) => saved.plan = Some(plan),
             Write::Discord(facts) => saved.discord = Some(facts),
+            Write::Starts(hour, counters) if counters.is_empty() => {
+                saved.starts.remove(&hour);
+            }
+            Write::Starts(hour, counters) => {
+                saved.starts.insert(hour, counters);
+            }
             Write::Halt(halt) => saved.halt = halt,
             Write::Resume(shard, Some(point)) => {
                 saved.resume.insert(shard, point);

@@ -21,10 +21,12 @@ impl Fleet {
     pub(in crate::manager) fn undo(&mut self, turn: Turn, reason: &str, now: Tick) -> Vec<Effect> {
         let grants: Vec<_> = turn.answers.iter().filter_map(Answer::grant).collect();
         let undone: Vec<_> = grants.iter().map(|grant| grant.session).collect();
-        for session in &undone {
-            self.table.undo(*session, now);
+        for grant in grants {
+            if grant.spent {
+                self.refund_start(grant.session);
+            }
+            self.table.undo(grant.session, now);
         }
-        self.refund_starts(grants.iter().map(|grant| u32::from(grant.spent)).sum());
         for answer in turn.answers {
             answer.refuse(reason, &undone);
         }
@@ -72,6 +74,11 @@ impl Fleet {
             }
             Write::Discord(_) => {
                 self.unflushed_counts = true;
+                self.flush_soon(now);
+                None
+            }
+            Write::Starts(hour, _) => {
+                self.starts.ledger.unsave(hour);
                 self.flush_soon(now);
                 None
             }
@@ -123,6 +130,9 @@ impl Fleet {
             self.changed = true;
             self.line.forget(shard, now);
             self.waiters.remove(&shard);
+            let worker = holder.child().and_then(|worker| self.workers.get(worker));
+            let told = worker.is_some_and(|worker| worker.told_to_stop);
+            self.starts.lease_ended(shard, cause, told);
             match cause {
                 EndCause::Released | EndCause::WorkerGone | EndCause::Undone => {}
                 EndCause::OutOfPlan => {
@@ -172,5 +182,11 @@ impl Fleet {
         {
             self.writes.push(Write::Discord(facts.clone()));
         }
+        let hours = self.starts.ledger.take_unsaved();
+        self.writes.extend(
+            hours
+                .into_iter()
+                .map(|(hour, counters)| Write::Starts(hour, counters)),
+        );
     }
 }
