@@ -20,6 +20,8 @@ mod keys;
 mod request;
 mod settings;
 mod view;
+#[cfg(test)]
+mod world_tests;
 
 pub use alert::{Alert, AlertKind};
 pub use handle::{

@@ -88,7 +88,6 @@ pub struct World {
     next_sweep: Tick,
     /// Shards whose sessions die with their connections.
     fragile: BTreeSet<ShardId>,
-    invalid_sessions: u64,
 }
 
 impl World {
@@ -103,7 +102,6 @@ impl World {
             next_packet: 0,
             next_sweep: Tick(SWEEP_MS),
             fragile: BTreeSet::new(),
-            invalid_sessions: 0,
         }
     }
 
@@ -210,11 +208,6 @@ impl World {
         self.rules.report(now)
     }
 
-    /// IDENTIFYs that were refused for coming too early.
-    pub fn invalid_sessions(&self) -> u64 {
-        self.invalid_sessions
-    }
-
     fn say(&mut self, link: Link, said: Said, now: Tick) {
         let delay = self.rng.u64(self.network.one_way.clone());
         let Some(state) = self.links.get_mut(&link) else {
@@ -292,7 +285,6 @@ impl World {
                 self.post(Tick(now.0 + thinking), link, Packet::Deliver);
             }
             Err(Refusal::InvalidSession { resumable }) => {
-                self.invalid_sessions += 1;
                 self.hear(link, Heard::InvalidSession { resumable }, now);
             }
             Err(Refusal::Close(code)) => self.cut(link, Some(code.number()), now),

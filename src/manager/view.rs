@@ -141,7 +141,7 @@ fn shard_view(fleet: &Fleet, shard: ShardId, now: Tick) -> ShardView {
 }
 
 fn worker_views(fleet: &Fleet, now: Tick) -> Vec<WorkerView> {
-    let held = fleet.held();
+    let held = fleet.table.children();
     fleet
         .workers
         .iter()

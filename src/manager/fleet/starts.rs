@@ -89,8 +89,8 @@ impl Shares<'_> {
             Spender::External(_) => 1,
             Spender::Child(worker) => {
                 let planned = self.workers.get(worker).map_or(0, |entry| entry.record.shards);
-                let held = self.table.held_by(worker).len();
-                planned.max(u32::try_from(held).unwrap_or(u32::MAX))
+                let held = self.table.children().get(worker).copied().unwrap_or(0);
+                planned.max(held)
             }
         };
         Some(ledger::limit(total, self.percent, holding))
@@ -298,13 +298,19 @@ impl Fleet {
         }
         self.unflushed_counts = true;
         self.flush_soon(now);
+        let free = self.starts_free();
         let Some(facts) = &mut self.discord else { return };
-        let alert = facts.starts.spend(wall);
+        let share = facts.starts.spend(wall);
         let left = facts.starts.left(wall);
-        if let Some(share) = alert {
-            let text = format!(
-                "{share} % of today's session starts are used, {left} are left; the last went to shard {shard}"
-            );
+        let used_up = self.starts_used_up().filter(|_| free > 0);
+        let text = used_up.or_else(|| {
+            share.map(|share| {
+                format!(
+                    "{share} % of today's session starts are used, {left} are left; the last went to shard {shard}"
+                )
+            })
+        });
+        if let Some(text) = text {
             warn!(shard.id = %shard, "{text}");
             self.effects.push(Effect::Alert(Alert {
                 kind: AlertKind::Budget,

@@ -241,11 +241,11 @@ impl Fleet {
         if self.stopping {
             return None;
         }
-        let held = self.held();
+        let held = self.table.children();
         let views = self
             .workers
             .iter()
-            .map(|(id, worker)| (id.clone(), worker.view(&held)))
+            .map(|(id, worker)| (id.clone(), worker.view(held)))
             .collect();
         reconcile::poll_timeout(&views, now)
     }
@@ -315,7 +315,7 @@ impl Fleet {
     }
 
     fn views(&mut self, now: Tick) -> BTreeMap<WorkerId, WorkerView> {
-        let held = self.held();
+        let held = self.table.children();
         let mut views = BTreeMap::new();
         for (id, worker) in &mut self.workers {
             let holding = held.get(id).copied().unwrap_or(0);
@@ -324,20 +324,9 @@ impl Fleet {
             } else if worker.short_since.is_none() {
                 worker.short_since = Some(now);
             }
-            views.insert(id.clone(), worker.view(&held));
+            views.insert(id.clone(), worker.view(held));
         }
         views
-    }
-
-    /// How many shards each child holds.
-    pub(in crate::manager) fn held(&self) -> BTreeMap<WorkerId, u32> {
-        let mut held = BTreeMap::new();
-        for (_, lease) in self.table.leases() {
-            if let Some(worker) = lease.holder.child() {
-                *held.entry(worker.clone()).or_insert(0) += 1;
-            }
-        }
-        held
     }
 }
 
