@@ -88,6 +88,7 @@ pub struct World {
     next_sweep: Tick,
     /// Shards whose sessions die with their connections.
     fragile: BTreeSet<ShardId>,
+    taken_over: u64,
 }
 
 impl World {
@@ -102,6 +103,7 @@ impl World {
             next_packet: 0,
             next_sweep: Tick(SWEEP_MS),
             fragile: BTreeSet::new(),
+            taken_over: 0,
         }
     }
 
@@ -208,6 +210,12 @@ impl World {
         self.rules.report(now)
     }
 
+    /// Sessions that were resumed while the client that had them meant to go
+    /// on: two believed that they held the shard.
+    pub fn taken_over(&self) -> u64 {
+        self.taken_over
+    }
+
     fn say(&mut self, link: Link, said: Said, now: Tick) {
         let delay = self.rng.u64(self.network.one_way.clone());
         let Some(state) = self.links.get_mut(&link) else {
@@ -264,6 +272,8 @@ impl World {
                 if let Some(kicked) = kicked
                     && let Some(other) = self.link_of(kicked)
                 {
+                    let left = self.links.get(&other).is_some_and(|state| state.hung_up);
+                    self.taken_over += u64::from(!left);
                     self.cut(other, Some(4000), now);
                 }
                 self.answer(link, answer.map(|_| ()), now);

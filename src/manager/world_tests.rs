@@ -30,6 +30,7 @@ fn assert_clean(host: &Host, seed: u64) {
         "seed {seed}: {:?}",
         report.double_holders
     );
+    assert_eq!(host.discord.taken_over(), 0, "seed {seed}");
     assert_eq!(report.token_resets, 0, "seed {seed}");
     let closest = report.min_gap_ms.values().min();
     assert!(

@@ -183,12 +183,12 @@ impl Host {
         while self.ready() < self.shards() {
             assert!(
                 self.now < limit,
-                "seed {}: {} of {} shards are ready at {}: {:?}",
+                "seed {}: {} of {} shards are ready at {}: {}",
                 self.scenario.seed,
                 self.ready(),
                 self.scenario.shards,
                 self.now,
-                self.trouble()
+                self.missing()
             );
             self.run_until(Tick(self.now.0 + 1_000));
         }
@@ -227,6 +227,21 @@ impl Host {
     pub(super) fn crash(&mut self, worker: &WorkerId) {
         let pid = self.pid_of(worker).expect("it runs");
         self.after(0, Event::Exit(pid, Exit::Code(1)));
+    }
+
+    /// The shards that are not ready, and the workers.
+    fn missing(&self) -> String {
+        let Some(manager) = &self.manager else {
+            return "no manager".to_owned();
+        };
+        let view = view::fleet(&manager.fleet, &manager.clock);
+        let missing = view.shards.iter().filter(|shard| shard.state != "ready");
+        format!(
+            "{:?}, {:?}, {:?}",
+            missing.collect::<Vec<_>>(),
+            view.workers,
+            view.trouble
+        )
     }
 
     /// What keeps the fleet from being whole.

@@ -43,7 +43,7 @@ impl Wake for Waking {
 
 pub(super) struct Manager {
     pub(super) fleet: Fleet,
-    clock: Clock,
+    pub(super) clock: Clock,
     /// When its next turn is due, in the world's time.
     pub(super) due: Option<Tick>,
 }

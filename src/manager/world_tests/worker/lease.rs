@@ -58,7 +58,7 @@ impl Host {
         let next = Tick(due / grid * grid);
         let opens = !held.answered || held.silent && now < deadline;
         held.answered = true;
-        held.silent = false;
+        held.silent &= !opens;
         if held.told.is_empty() {
             self.after(next.ms_since(now), Event::Timer(place, Timer::Beat(beats)));
         } else {
