@@ -177,3 +177,45 @@ fn table(rows: &[Row]) -> String {
     };
     rows.iter().map(line).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use shardman_core::wire::WorkerStarts;
+
+    use super::*;
+
+    #[test]
+    fn the_line_of_session_starts_names_the_first_few_and_is_not_there_where_nothing_is_known() {
+        let spent = |worker: &str, starts, cause: &str| WorkerStarts {
+            worker: worker.to_owned(),
+            starts,
+            cause: cause.to_owned(),
+            share: None,
+        };
+        let mut view = StartsView {
+            total: Some(1000),
+            remaining: Some(812),
+            reserve: Some(100),
+            resets_in: Some(5.0 * 3600.0),
+            used_up_in: None,
+            by_worker: vec![
+                spent("discord-1", 96, "crash"),
+                spent("external", 12, "first start"),
+            ],
+        };
+        assert_eq!(
+            starts(&view),
+            "starts  812 of 1000 left (100 in reserve), resets in 5 h; last 24 h: discord-1 96 (crash), external 12 (first start)\n"
+        );
+        view.used_up_in = Some(2400.0);
+        view.by_worker = (0..5)
+            .map(|place| spent(&format!("discord-{place}"), 1, "crash"))
+            .collect();
+        assert_eq!(
+            starts(&view),
+            "starts  812 of 1000 left (100 in reserve), resets in 5 h, used up in 40 min at this rate; \
+             last 24 h: discord-0 1 (crash), discord-1 1 (crash), discord-2 1 (crash) and 2 more\n"
+        );
+        assert_eq!(starts(&StartsView::default()), "");
+    }
+}

@@ -27,7 +27,7 @@ pub(super) enum Request {
     },
     Worker(WorkerEvent),
     Discord(DiscordNews),
-    /// The reserve of session starts may be used.
+    /// The reserve of session starts may be used, and shares be exceeded.
     SpendReserve,
     /// The cause of a halt is gone.
     Resume {
