@@ -107,6 +107,25 @@ fn an_asker_is_served_between_the_slots_of_sleepers_or_after_them() {
 }
 
 #[test]
+fn what_is_promised_is_counted_until_its_use_is_known() {
+    let mut line = IdentifyLine::new(2, at(0.0));
+    for number in [0, 1] {
+        line.join(shard(number), at(0.0));
+    }
+    line.reserve(shard(2), at(0.0));
+    assert_eq!(line.promised(at(0.0)), 1, "who waits has no promise");
+    assert_eq!(
+        granted(&mut line, at(0.03)),
+        [1],
+        "the other bucket waits for its sleeper"
+    );
+    assert_eq!(line.promised(at(0.03)), 2);
+    line.used(shard(1), at(0.1));
+    assert_eq!(line.promised(at(0.1)), 1);
+    assert_eq!(line.promised(at(5.1)), 0, "the slot came up");
+}
+
+#[test]
 fn a_slot_given_back_before_it_came_up_is_free_for_the_line() {
     let mut line = IdentifyLine::new(1, at(0.0));
     line.reserve(shard(0), at(0.0));

@@ -342,8 +342,9 @@ impl Fleet {
         let seconds = |ms: u64| ms as f64 / 1000.0;
         let starts = self.discord.as_ref().map(|facts| &facts.starts);
         let resets_in = starts.map(|starts| starts.resets_at_ms.saturating_sub(wall));
-        let used_up_in = ledger::used_up_in_ms(self.starts_free(), ledger.rate_per_hour(wall))
-            .filter(|used_up_in| resets_in.is_some_and(|resets_in| *used_up_in < resets_in));
+        let free = self.starts_free();
+        let used_up_in = ledger::used_up_in_ms(free, ledger.rate_per_hour(wall))
+            .filter(|used_up_in| free > 0 && resets_in.is_some_and(|resets_in| *used_up_in < resets_in));
         StartsView {
             total: starts.map(|starts| starts.total),
             remaining: starts.map(|starts| starts.left(wall)),

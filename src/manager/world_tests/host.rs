@@ -96,7 +96,9 @@ pub(super) struct Host {
     /// Places whose process crashes each time.
     pub(super) crashing: BTreeMap<WorkerId, Crash>,
     pub(super) alerts: Vec<(Tick, Alert)>,
+    /// When a worker first asked for a permit, and when one last heard READY.
     pub(super) first_permit_asked: Option<Tick>,
+    pub(super) last_ready: Tick,
 }
 
 impl Host {
@@ -116,7 +118,7 @@ impl Host {
         };
         let network = Network {
             one_way: 1..=40,
-            thinking: 20..=200,
+            thinking: 5..=40,
         };
         let max_seconds = std::time::Duration::from_secs_f64(scenario.max_seconds);
         let mut settings = Settings::leases_only(1, max_seconds, "nowhere".into());
@@ -143,6 +145,7 @@ impl Host {
             crashing: BTreeMap::new(),
             alerts: Vec::new(),
             first_permit_asked: None,
+            last_ready: Tick(0),
             scenario,
         };
         host.at(0, Event::StartManager);

@@ -139,7 +139,6 @@ impl Host {
             }
             Ask::Identify { .. } if !self.processes.contains_key(&place.pid) => {}
             Ask::Identify { caller, session } => {
-                self.first_permit_asked.get_or_insert(self.now);
                 let (reply, receiver) = oneshot::channel();
                 self.inbox.push(Request::Identify {
                     caller,

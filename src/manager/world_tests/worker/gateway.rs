@@ -45,6 +45,7 @@ impl Host {
             },
             Heard::Ready { session_id } => {
                 held.session = Some(session_id);
+                self.last_ready = now;
                 self.active(place);
             }
             Heard::Resumed => self.active(place),
@@ -90,6 +91,7 @@ impl Host {
         let Some(held) = self.held(place) else { return };
         held.asking = true;
         let session = held.connection.session;
+        self.first_permit_asked.get_or_insert(self.now);
         let caller = self.processes[&place.pid].caller.clone();
         self.send(place, Ask::Identify { caller, session });
     }
@@ -108,7 +110,11 @@ impl Host {
         let process = self.processes.get_mut(&pid).expect("it has just acted");
         if self.crashing.get(&process.worker) == Some(&at) && !process.doomed {
             process.doomed = true;
-            let soon = self.rng.u64(60..=100);
+            let soon = match at {
+                // No READY is as fast.
+                Crash::AfterIdentify => self.rng.u64(1..=5),
+                Crash::AfterReady => self.rng.u64(1..=100),
+            };
             self.after(soon, Event::Exit(pid, Exit::Code(1)));
         }
     }
