@@ -10,20 +10,51 @@ use shardman_core::Tick;
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     origin_ms: u64,
+    source: Source,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Source {
+    /// Those of this host.
+    Host,
+    /// Milliseconds since 1970 in a test's own time: both clocks at once.
+    #[cfg(test)]
+    Virtual(&'static std::sync::atomic::AtomicU64),
 }
 
 impl Clock {
     pub fn start() -> Self {
-        Self { origin_ms: boot_ms() }
+        Self {
+            origin_ms: boot_ms(),
+            source: Source::Host,
+        }
+    }
+
+    /// A clock that a test moves by hand, started now.
+    #[cfg(test)]
+    pub(crate) fn start_virtual(time_ms: &'static std::sync::atomic::AtomicU64) -> Self {
+        Self {
+            origin_ms: time_ms.load(std::sync::atomic::Ordering::Relaxed),
+            source: Source::Virtual(time_ms),
+        }
     }
 
     pub fn now(&self) -> Tick {
-        Tick(boot_ms() - self.origin_ms)
+        let ms = match self.source {
+            Source::Host => boot_ms(),
+            #[cfg(test)]
+            Source::Virtual(time_ms) => time_ms.load(std::sync::atomic::Ordering::Relaxed),
+        };
+        Tick(ms - self.origin_ms)
     }
 
     /// Wall clock, milliseconds since 1970.
     pub fn wall_ms(&self) -> u64 {
-        wall_ms()
+        match self.source {
+            Source::Host => wall_ms(),
+            #[cfg(test)]
+            Source::Virtual(time_ms) => time_ms.load(std::sync::atomic::Ordering::Relaxed),
+        }
     }
 
     /// The wall clock at a moment of this process.

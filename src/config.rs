@@ -93,6 +93,14 @@ pub struct UpArgs {
     #[arg(long, env = "WORKER_COMMAND", alias = "worker", value_name = "COMMAND")]
     pub worker_command: Option<String>,
 
+    /// Percent of Discord's daily session starts that are kept for `shardman start --spend-reserve`.
+    #[arg(long, env = "BUDGET_RESERVE", default_value = "10", value_name = "PERCENT", value_parser = parse::count::<0, 90>)]
+    pub budget_reserve: u32,
+
+    /// Percent of Discord's daily session starts that one worker may use in 24 hours.
+    #[arg(long, env = "WORKER_STARTS", default_value = "25", value_name = "PERCENT", value_parser = parse::count::<1, 100>)]
+    pub worker_starts: u32,
+
     /// Seconds that a worker may take to stop before it is killed.
     #[arg(long, env = "STOP_SECONDS", default_value = "10", value_name = "SECONDS", value_parser = parse::stop_seconds)]
     pub stop_seconds: Duration,
@@ -204,7 +212,7 @@ pub struct StartArgs {
     #[command(flatten)]
     pub manager: ManagerArgs,
 
-    /// Use the session starts that are kept in reserve. Discord resets the token of a bot that uses up all.
+    /// Use the session starts that are kept in reserve, and let workers exceed their share, until Discord gives new ones. Discord resets the token of a bot that uses up all.
     #[arg(long, required = true)]
     pub spend_reserve: bool,
 }

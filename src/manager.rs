@@ -20,6 +20,8 @@ mod keys;
 mod request;
 mod settings;
 mod view;
+#[cfg(test)]
+mod world_tests;
 
 pub use alert::{Alert, AlertKind};
 pub use handle::{
@@ -32,9 +34,9 @@ pub use view::Summary;
 
 use crate::clock::Clock;
 use crate::store::{LeaseStore, StoreError};
-use crate::supervisor::{Supervisor, WorkerEvent};
+use crate::supervisor::{Host, Supervisor, WorkerEvent};
 use effects::Effects;
-use fleet::{Fleet, Turn};
+use fleet::{Dice, Fleet, Turn};
 use handle::Shared;
 use keys::Keys;
 use request::Request;
@@ -100,7 +102,7 @@ impl<S: LeaseStore> Manager<S> {
         }
         let (events, worker_events) = mpsc::channel(1024);
         let supervisor = Supervisor::new(settings.logs.clone(), events).map_err(StartError::Logs)?;
-        let fleet = Fleet::restore(Arc::clone(&settings), clock, saved);
+        let fleet = Fleet::restore(Arc::clone(&settings), clock, Dice::System, &Host, saved);
         let shared = Arc::new(Shared {
             fleet: Mutex::new(fleet),
             keys: Keys::new(&secrets.shared, secrets.operator.as_deref()),

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use shardman_core::budget::Budget;
 use shardman_core::lease::LeaseRecord;
+use shardman_core::ledger::Counter;
 use shardman_core::rescale::Rescale;
 use shardman_core::resume::SavedPoint;
 use shardman_core::rolling::RollingRecord;
@@ -37,6 +38,8 @@ pub enum Write {
     Rescale(Option<Rescale>),
     /// The number that an operator wants; `None` for the configured one.
     Chosen(Option<ChosenCount>),
+    /// The session starts of one hour since 1970; an empty list forgets it.
+    Starts(u64, Vec<Counter>),
     /// `None` ends a halt.
     Halt(Option<HaltRecord>),
     /// How the last planned restart stands.
@@ -107,6 +110,8 @@ pub struct Saved {
     pub rescale: Option<Rescale>,
     pub chosen: Option<ChosenCount>,
     pub discord: Option<DiscordFacts>,
+    /// By hour since 1970.
+    pub starts: BTreeMap<u64, Vec<Counter>>,
     pub halt: Option<HaltRecord>,
     pub rolling: Option<RollingRecord>,
     pub leases: Vec<LeaseRecord>,

@@ -19,10 +19,38 @@ mod output;
 mod unix;
 
 pub(crate) use unix::hash;
-pub use unix::{find_by_environment, is_alive, lives_by_environment, raise_descriptor_limit};
+pub use unix::raise_descriptor_limit;
 
 /// Stop requests that may wait for one child: one to end, one to end it now.
 const STOP_REQUESTS: usize = 4;
+
+/// The processes of earlier managers, as far as they live.
+pub(crate) trait Processes {
+    /// Whether exactly this process runs.
+    fn is_alive(&self, process: &ProcessId) -> bool;
+    /// The child that was started with the credential of this hash.
+    fn find(&self, credential: &str) -> Option<ProcessId>;
+    /// Whether any process has that credential.
+    fn lives(&self, credential: &str) -> bool;
+}
+
+/// Those of this host.
+#[derive(Debug)]
+pub(crate) struct Host;
+
+impl Processes for Host {
+    fn is_alive(&self, process: &ProcessId) -> bool {
+        unix::is_alive(process)
+    }
+
+    fn find(&self, credential: &str) -> Option<ProcessId> {
+        unix::find_by_environment(credential)
+    }
+
+    fn lives(&self, credential: &str) -> bool {
+        unix::lives_by_environment(credential)
+    }
+}
 
 /// What to start.
 #[derive(Debug)]

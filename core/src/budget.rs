@@ -1,17 +1,14 @@
 //! Session starts: how many IDENTIFYs Discord takes a day.
 //!
 //! Discord answers an empty budget by ending every session and resetting the
-//! bot's token (Discord, "Gateway", Identifying). So the last tenth is kept
-//! back: below it nothing starts by itself, only at an operator's word.
+//! bot's token (Discord, "Gateway", Identifying). So a reserve is kept back:
+//! below it nothing starts by itself, only at an operator's word.
 
 use serde::{Deserialize, Serialize};
 
 /// The budget is given anew after so long (Discord, "Gateway", Session Start
 /// Limit Object).
 pub const DAY_MS: u64 = 24 * 60 * 60 * 1000;
-
-/// The share that is kept back, in percent of the total.
-const RESERVE_PERCENT: u32 = 10;
 
 /// Shares that are worth an alert when so much is used, in percent.
 const ALERTS: [u32; 3] = [50, 80, 95];
@@ -35,15 +32,15 @@ impl Budget {
         }
     }
 
-    /// What may be used now: all, or all but the reserve.
-    pub fn free(&self, wall_ms: u64, with_reserve: bool) -> u32 {
-        let reserve = if with_reserve { 0 } else { self.reserve() };
-        self.left(wall_ms).saturating_sub(reserve)
+    /// What may be used now: all but what is kept.
+    pub fn free(&self, wall_ms: u64, kept: u32) -> u32 {
+        self.left(wall_ms).saturating_sub(kept)
     }
 
-    /// The part that only an operator may use.
-    pub fn reserve(&self) -> u32 {
-        self.total.saturating_mul(RESERVE_PERCENT) / 100
+    /// So many percent of the total, for operators alone.
+    pub fn reserve(&self, percent: u32) -> u32 {
+        let reserve = u64::from(self.total) * u64::from(percent.min(100)) / 100;
+        u32::try_from(reserve).expect("a part of a total fits where the total does")
     }
 
     /// One IDENTIFY is sent or promised. Says which share is used up by it, if
@@ -87,11 +84,13 @@ mod tests {
     }
 
     #[test]
-    fn the_last_tenth_is_for_operators_alone() {
-        assert_eq!(budget(101).free(0, false), 1);
-        assert_eq!(budget(100).free(0, false), 0);
-        assert_eq!(budget(100).free(0, true), 100);
-        assert_eq!(budget(0).free(0, true), 0);
+    fn the_reserve_is_for_operators_alone() {
+        let reserve = budget(0).reserve(10);
+        assert_eq!(reserve, 100);
+        assert_eq!(budget(101).free(0, reserve), 1);
+        assert_eq!(budget(100).free(0, reserve), 0);
+        assert_eq!(budget(100).free(0, 0), 100);
+        assert_eq!(budget(0).free(0, 0), 0);
     }
 
     #[test]

@@ -19,17 +19,34 @@
 //! spread, or late by more than [`USE_WITHIN`], can still meet another. Only
 //! asking is exact.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::id::ShardId;
 use crate::tick::Tick;
 
+mod bucket;
 #[cfg(test)]
 mod tests;
 
-/// Discord's rule, and a margin for what lies between our clock and Discord's.
-pub const IDENTIFY_GAP: Duration = Duration::from_millis(5_000 + 100);
+use bucket::Bucket;
+
+/// From the reported use of a permit to the next permit of its bucket:
+/// Discord's five seconds and a margin.
+///
+/// Discord counts from arrival to arrival. The use is reported when IDENTIFY
+/// has left, so between two arrivals lie this gap, the report's way to us, the
+/// next permit's way to its holder and that holder's way to Discord, less the
+/// first holder's way to Discord. The rule is broken only if one IDENTIFY takes
+/// 50 ms longer to arrive than those three ways together. A holder that dies
+/// reports nothing, but it sent nothing after we saw it die, and two of the
+/// three ways remain.
+pub const IDENTIFY_GAP: Duration = Duration::from_millis(5_000 + 50);
+
+/// Between a sleeper's slot and what comes before or after it. A sleeper
+/// reports no use: nothing but the margin makes up for its way to Discord and
+/// for a timer that rings late.
+const SLEEPER_GAP: Duration = Duration::from_millis(5_000 + 100);
 
 /// How long a permit waits to be used. Then it counts as used at that moment,
 /// because nobody can tell whether it was.
@@ -61,21 +78,6 @@ impl Permit {
     fn over(&self) -> Tick {
         self.granted_at + USE_WITHIN + IDENTIFY_GAP
     }
-}
-
-#[derive(Debug, Default)]
-struct Bucket {
-    /// No IDENTIFY before this moment.
-    closed_until: Tick,
-    /// Granted, and its use not reported yet.
-    open: Option<Permit>,
-    waiting: BTreeSet<ShardId>,
-    gather_until: Tick,
-    /// Slots promised to sleepers.
-    reserved: BTreeMap<ShardId, Tick>,
-    /// Slots that came up of late, and whose use is not known: a sleeper may
-    /// identify some time after its slot.
-    slept: BTreeMap<ShardId, Tick>,
 }
 
 /// All identify buckets of one bot.
@@ -226,8 +228,9 @@ impl IdentifyLine {
     }
 
     /// Grants what may be granted now, lowest shard of each bucket first, and
-    /// no more than `most`.
-    pub fn poll(&mut self, now: Tick, most: u32) -> Vec<Permit> {
+    /// no more than `most`. A shard for which `may` says no is passed over and
+    /// keeps its place; a yes is a grant.
+    pub fn poll(&mut self, now: Tick, most: u32, mut may: impl FnMut(ShardId) -> bool) -> Vec<Permit> {
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         let mut granted = Vec::new();
         for bucket in self.buckets.values_mut() {
@@ -235,29 +238,31 @@ impl IdentifyLine {
             if granted.len() >= most {
                 continue;
             }
-            let Some(&shard) = bucket.waiting.first() else {
+            if bucket.waiting.is_empty() || bucket.opens_at(now).is_none_or(|at| at > now) {
+                continue;
+            }
+            let Some(shard) = bucket.waiting.iter().copied().find(|shard| may(*shard)) else {
                 continue;
             };
-            if bucket.opens_at(now).is_some_and(|at| at <= now) {
-                bucket.waiting.remove(&shard);
-                let permit = Permit {
-                    number: self.next_permit,
-                    shard,
-                    granted_at: now,
-                };
-                self.next_permit += 1;
-                bucket.open = Some(permit);
-                granted.push(permit);
-            }
+            bucket.waiting.remove(&shard);
+            let permit = Permit {
+                number: self.next_permit,
+                shard,
+                granted_at: now,
+            };
+            self.next_permit += 1;
+            bucket.open = Some(permit);
+            granted.push(permit);
         }
         granted
     }
 
-    /// When [`Self::poll`] may have something to grant.
-    pub fn poll_timeout(&self, now: Tick) -> Option<Tick> {
+    /// When [`Self::poll`] may have something to grant to a shard that `may`
+    /// have it.
+    pub fn poll_timeout(&self, now: Tick, may: impl Fn(ShardId) -> bool) -> Option<Tick> {
         self.buckets
             .values()
-            .filter(|bucket| !bucket.waiting.is_empty())
+            .filter(|bucket| bucket.waiting.iter().any(|shard| may(*shard)))
             .filter_map(|bucket| bucket.opens_at(now).or_else(|| bucket.hangs_until(now)))
             .min()
     }
@@ -268,6 +273,16 @@ impl IdentifyLine {
         let ahead = bucket.waiting.range(..shard).count();
         let first = bucket.opens_at(now).unwrap_or(now + IDENTIFY_GAP);
         (first + IDENTIFY_GAP.saturating_mul(u32::try_from(ahead).unwrap_or(u32::MAX))).since(now)
+    }
+
+    /// How many IDENTIFYs are granted or promised whose use nobody reported.
+    pub fn promised(&mut self, now: Tick) -> u32 {
+        let promised = |bucket: &mut Bucket| {
+            bucket.settle(now);
+            bucket.reserved.len() + usize::from(bucket.open.is_some())
+        };
+        let promised: usize = self.buckets.values_mut().map(promised).sum();
+        u32::try_from(promised).unwrap_or(u32::MAX)
     }
 
     /// Shards in the line, by bucket.
@@ -286,89 +301,5 @@ impl IdentifyLine {
                 closed_until,
                 ..Bucket::default()
             })
-    }
-}
-
-impl Bucket {
-    /// Reserved slots that came up, and a permit that nobody reported on,
-    /// count as used.
-    fn settle(&mut self, now: Tick) {
-        while let Some((shard, at)) = self.next_reserved() {
-            if at > now {
-                break;
-            }
-            self.reserved.remove(&shard);
-            self.slept.insert(shard, at);
-            self.closed_until = self.closed_until.max(at + IDENTIFY_GAP);
-        }
-        self.slept.retain(|_, at| *at + SLEPT_OF_LATE > now);
-        if self
-            .open
-            .is_some_and(|permit| permit.granted_at + USE_WITHIN <= now)
-        {
-            self.open = None;
-            self.closed_until = self.closed_until.max(now + IDENTIFY_GAP);
-        }
-    }
-
-    fn next_reserved(&self) -> Option<(ShardId, Tick)> {
-        self.reserved
-            .iter()
-            .map(|(shard, at)| (*shard, *at))
-            .min_by_key(|(_, at)| *at)
-    }
-
-    /// When the permit and the slots whose use is not known count as used.
-    fn hangs_until(&self, now: Tick) -> Option<Tick> {
-        let permit = self.open.map(|permit| permit.granted_at + USE_WITHIN);
-        let slots = self.slept.values().map(|at| *at + USE_WITHIN);
-        slots.filter(|until| *until > now).chain(permit).max()
-    }
-
-    /// From then on the next IDENTIFY is safe, as far as use is not known yet.
-    fn over(&self) -> Option<Tick> {
-        let slots = self.slept.values().map(|at| *at + USE_WITHIN + IDENTIFY_GAP);
-        slots.chain(self.open.map(|permit| permit.over())).max()
-    }
-
-    /// When the first of the line may identify; `None` while that hangs on the
-    /// use of an open permit, or of a slot that came up.
-    fn opens_at(&self, now: Tick) -> Option<Tick> {
-        if self.hangs_until(now).is_some() {
-            return None;
-        }
-        let mut at = self.closed_until.max(self.gather_until).max(now);
-        at = self.over().map_or(at, |over| at.max(over));
-        let mut slots: Vec<_> = self.reserved.values().copied().collect();
-        slots.sort_unstable();
-        for slot in slots {
-            if at + IDENTIFY_GAP > slot && slot + IDENTIFY_GAP > at {
-                at = slot + IDENTIFY_GAP;
-            }
-        }
-        Some(at)
-    }
-
-    /// The first moment that comes after everyone in the line and every
-    /// promised slot.
-    fn next_slot(&self, now: Tick) -> Tick {
-        let mut at = self.closed_until.max(now);
-        if let Some(permit) = self.open {
-            at = at.max(permit.over());
-        }
-        let after_a_sleeper = IDENTIFY_GAP + SLEEPER_SPREAD;
-        for slot in self.slept.values() {
-            at = at.max(*slot + after_a_sleeper);
-        }
-        let waiting = u32::try_from(self.waiting.len()).unwrap_or(u32::MAX);
-        at = at + IDENTIFY_GAP.saturating_mul(waiting);
-        if waiting > 0 {
-            // Each of them takes a moment to use its permit; the last one must
-            // not miss its turn for that.
-            at = at + SLEEPER_SPREAD;
-        }
-        self.reserved
-            .values()
-            .fold(at, |at, slot| at.max(*slot + after_a_sleeper))
     }
 }

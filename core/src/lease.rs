@@ -40,6 +40,8 @@ pub struct LeaseTable {
     sessions: HashMap<SessionId, ShardId>,
     keys: HashMap<(Owner, String), ShardId>,
     free: BTreeSet<ShardId>,
+    /// How many shards each child holds: every turn asks.
+    children: BTreeMap<WorkerId, u32>,
     /// Lapsed shards of children whose process group may still run.
     held_back: BTreeMap<ShardId, WorkerId>,
     /// One entry a lease, at or before its deadline: beats move the deadline
@@ -64,6 +66,7 @@ impl LeaseTable {
             sessions: HashMap::new(),
             keys: HashMap::new(),
             free,
+            children: BTreeMap::new(),
             held_back: BTreeMap::new(),
             timers: BTreeSet::new(),
             writes: Vec::new(),
@@ -295,6 +298,11 @@ impl LeaseTable {
         self.held_back.iter().map(|(shard, worker)| (*shard, worker))
     }
 
+    /// How many shards each child holds; who holds none is not there.
+    pub fn children(&self) -> &BTreeMap<WorkerId, u32> {
+        &self.children
+    }
+
     /// The shards that a child holds now.
     pub fn held_by(&self, worker: &WorkerId) -> Vec<ShardId> {
         self.leases()
@@ -310,6 +318,9 @@ impl LeaseTable {
             self.keys
                 .insert((lease.holder.child().cloned(), key.clone()), shard);
         }
+        if let Some(worker) = lease.holder.child() {
+            *self.children.entry(worker.clone()).or_insert(0) += 1;
+        }
         let twice = self.sessions.insert(lease.session, shard);
         assert!(twice.is_none(), "a session names one lease");
         let twice = self.leases.insert(shard, lease);
@@ -319,6 +330,13 @@ impl LeaseTable {
     fn end(&mut self, shard: ShardId, cause: EndCause, now: Tick) {
         let lease = self.leases.remove(&shard).expect("only a held shard ends");
         self.sessions.remove(&lease.session);
+        if let Some(worker) = lease.holder.child() {
+            let held = self.children.get_mut(worker).expect("a holder is counted");
+            *held -= 1;
+            if *held == 0 {
+                self.children.remove(worker);
+            }
+        }
         if let Some(key) = &lease.key {
             let key = (lease.holder.child().cloned(), key.clone());
             if self.keys.get(&key) == Some(&shard) {

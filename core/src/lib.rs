@@ -10,6 +10,7 @@ pub mod count;
 pub mod id;
 pub mod identify;
 pub mod lease;
+pub mod ledger;
 pub mod plan;
 pub mod reconcile;
 pub mod rescale;

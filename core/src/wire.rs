@@ -226,6 +226,8 @@ pub struct FleetView {
     /// Session starts left today, as far as Discord said.
     pub starts_remaining: Option<u32>,
     pub starts_total: Option<u32>,
+    #[serde(default)]
+    pub starts: StartsView,
     /// What keeps the fleet from being whole, in words.
     pub trouble: Vec<String>,
     /// The change of the number of shards that is under way.
@@ -239,6 +241,37 @@ pub struct FleetView {
     pub restart: Option<RestartView>,
     pub shards: Vec<ShardView>,
     pub workers: Vec<WorkerView>,
+}
+
+/// Discord's session starts in [`FleetView`]. The first four are unknown where
+/// Discord was not asked.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct StartsView {
+    pub total: Option<u32>,
+    pub remaining: Option<u32>,
+    /// The part of them that only an operator may use.
+    pub reserve: Option<u32>,
+    /// Seconds until Discord gives new ones.
+    pub resets_in: Option<f64>,
+    /// Seconds until all but the reserve are used up at the rate of the last
+    /// hour, if that is before Discord gives new ones.
+    pub used_up_in: Option<f64>,
+    /// Who spent them within the last 24 hours, the most first.
+    pub by_worker: Vec<WorkerStarts>,
+}
+
+/// What one worker spent, over all its runs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WorkerStarts {
+    /// `external` for all external workers together.
+    pub worker: String,
+    pub starts: u32,
+    /// Why, most often: `first start`, `crash`, `silence`, `restart`,
+    /// `session lost` or `unknown`.
+    pub cause: String,
+    /// The most that it may spend within 24 hours; none for external workers,
+    /// whose shares go by shard, and where nothing limits it.
+    pub share: Option<u32>,
 }
 
 /// One planned shard in [`FleetView`].

@@ -16,6 +16,7 @@ pub mod report;
 pub mod rest;
 pub mod rules;
 pub mod server;
+pub mod world;
 
 pub use faults::Fault;
 pub use report::Report;

@@ -157,7 +157,7 @@ impl Rules {
     pub fn budget(&self, now: Tick) -> (u32, u32, u64) {
         (
             self.budget.total(),
-            self.budget.remaining(),
+            self.budget.remaining(now),
             self.budget.reset_after_ms(now),
         )
     }

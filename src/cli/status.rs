@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use shardman_core::wire::{FleetView, ShardView, WorkerView};
+use shardman_core::wire::{FleetView, ShardView, StartsView, WorkerView};
 
 use super::{manager, restart};
 use crate::config::StatusArgs;
@@ -37,10 +37,8 @@ fn render(fleet: &FleetView) -> String {
         "{} of {} shards ready, {} leased, max_concurrency {}",
         fleet.ready, fleet.planned, fleet.leased, fleet.max_concurrency
     );
-    if let (Some(left), Some(total)) = (fleet.starts_remaining, fleet.starts_total) {
-        text.push_str(&format!(", {left} of {total} session starts left"));
-    }
     text.push('\n');
+    text.push_str(&starts(&fleet.starts));
     if let Some(rescale) = &fleet.rescale {
         text.push_str(&format!(
             "rescale to {}: {} of {} steps done\n",
@@ -82,6 +80,53 @@ pub(super) fn workers_table(workers: &[WorkerView]) -> String {
     ])];
     rows.extend(workers.iter().map(worker_row));
     table(&rows)
+}
+
+/// Workers that the line of session starts names.
+const SPENDERS: usize = 3;
+
+/// What is left of the session starts, and who spent them; nothing where
+/// nothing is known.
+fn starts(starts: &StartsView) -> String {
+    let mut parts = Vec::new();
+    if let (Some(left), Some(total)) = (starts.remaining, starts.total) {
+        let reserve = starts.reserve.filter(|reserve| *reserve > 0);
+        let reserve = reserve.map_or_else(String::new, |reserve| format!(" ({reserve} in reserve)"));
+        let resets = starts
+            .resets_in
+            .map_or_else(String::new, |seconds| format!(", resets in {}", about(seconds)));
+        let used_up = starts.used_up_in.map_or_else(String::new, |seconds| {
+            format!(", used up in {} at this rate", about(seconds))
+        });
+        parts.push(format!("{left} of {total} left{reserve}{resets}{used_up}"));
+    }
+    let spenders: Vec<_> = starts
+        .by_worker
+        .iter()
+        .take(SPENDERS)
+        .map(|worker| format!("{} {} ({})", worker.worker, worker.starts, worker.cause))
+        .collect();
+    if !spenders.is_empty() {
+        let more = match starts.by_worker.len().saturating_sub(SPENDERS) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        parts.push(format!("last 24 h: {}{more}", spenders.join(", ")));
+    }
+    if parts.is_empty() {
+        String::new()
+    } else {
+        format!("starts  {}\n", parts.join("; "))
+    }
+}
+
+/// A time in its largest unit.
+fn about(seconds: f64) -> String {
+    match seconds {
+        ..90.0 => format!("{seconds:.0} s"),
+        ..5400.0 => format!("{:.0} min", seconds / 60.0),
+        _ => format!("{:.0} h", seconds / 3600.0),
+    }
 }
 
 type Row = [String; 7];
@@ -148,4 +193,46 @@ fn table(rows: &[Row]) -> String {
         format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
     };
     rows.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use shardman_core::wire::WorkerStarts;
+
+    use super::*;
+
+    #[test]
+    fn the_line_of_session_starts_names_the_first_few_and_is_not_there_where_nothing_is_known() {
+        let spent = |worker: &str, starts, cause: &str| WorkerStarts {
+            worker: worker.to_owned(),
+            starts,
+            cause: cause.to_owned(),
+            share: None,
+        };
+        let mut view = StartsView {
+            total: Some(1000),
+            remaining: Some(812),
+            reserve: Some(100),
+            resets_in: Some(5.0 * 3600.0),
+            used_up_in: None,
+            by_worker: vec![
+                spent("discord-1", 96, "crash"),
+                spent("external", 12, "first start"),
+            ],
+        };
+        assert_eq!(
+            starts(&view),
+            "starts  812 of 1000 left (100 in reserve), resets in 5 h; last 24 h: discord-1 96 (crash), external 12 (first start)\n"
+        );
+        view.used_up_in = Some(2400.0);
+        view.by_worker = (0..5)
+            .map(|place| spent(&format!("discord-{place}"), 1, "crash"))
+            .collect();
+        assert_eq!(
+            starts(&view),
+            "starts  812 of 1000 left (100 in reserve), resets in 5 h, used up in 40 min at this rate; \
+             last 24 h: discord-0 1 (crash), discord-1 1 (crash), discord-2 1 (crash) and 2 more\n"
+        );
+        assert_eq!(starts(&StartsView::default()), "");
+    }
 }

@@ -176,6 +176,8 @@ fn settings(args: &UpArgs, address: SocketAddr, token: Option<&str>) -> anyhow::
         },
         shards_per_worker: args.shards_per_worker,
         worker_env,
+        reserve_percent: args.budget_reserve,
+        worker_starts_percent: args.worker_starts,
         grace: args.stop_seconds,
         logs: args.data_dir.join("logs"),
         forget_resume_points: args.sim.is_some(),

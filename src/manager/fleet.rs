@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shardman_core::identify::{IDENTIFY_GAP, IdentifyLine, Permit, USE_WITHIN};
-use shardman_core::lease::{BeatError, BeatReport, Holder, LeaseRecord, LeaseTable};
+use shardman_core::lease::{Holder, LeaseRecord, LeaseTable};
+use shardman_core::ledger::Ledger;
 use shardman_core::reconcile::StopCause;
 use shardman_core::rescale::Rescale;
 use shardman_core::resume::ResumeBook;
 use shardman_core::rolling::Rolling;
-use shardman_core::wire::ShardState;
 use shardman_core::{Epoch, Plan, SessionId, ShardId, Tick, WorkerId};
 use tokio::sync::oneshot;
-use tracing::{debug, info};
+use tracing::info;
 
 use super::alert::{Alert, AlertKind};
 use super::handle::{Caller, DisconnectError, IdentifyError};
@@ -22,17 +22,23 @@ use super::request::{Answer, Request};
 use super::settings::Settings;
 use crate::clock::Clock;
 use crate::store::{ChosenCount, DiscordFacts, HaltRecord, Saved, Write};
+use crate::supervisor::Processes;
 
+mod beat;
 mod connect;
+mod dice;
 mod discord;
 mod durable;
 mod halt;
 mod rescale;
 mod rolling;
+mod starts;
 mod workers;
 
+pub(super) use dice::Dice;
 use rescale::FirstPlan;
 pub(super) use rescale::Told;
+pub(super) use starts::Starts;
 pub(super) use workers::{Run, Worker};
 
 /// Something to do once the writes of a turn are durable.
@@ -61,6 +67,7 @@ pub(super) enum Effect {
 pub(super) struct Fleet {
     pub(super) settings: Arc<Settings>,
     clock: Clock,
+    dice: Dice,
     pub(super) table: LeaseTable,
     pub(super) line: IdentifyLine,
     resume: ResumeBook,
@@ -89,8 +96,7 @@ pub(super) struct Fleet {
     /// The planned restart that runs, or the last one.
     pub(super) rolling: Option<Rolling>,
     rolling_unsaved: bool,
-    /// An operator lets the fleet use the reserve of session starts.
-    spend_reserve: bool,
+    pub(super) starts: Starts,
     /// Why the disk takes no writes, while it does not.
     pub(super) store_trouble: Option<String>,
     unflushed_counts: bool,
@@ -114,7 +120,13 @@ pub(super) struct Turn {
 
 impl Fleet {
     /// The fleet as the last manager left it.
-    pub(super) fn restore(settings: Arc<Settings>, clock: Clock, saved: Saved) -> Self {
+    pub(super) fn restore(
+        settings: Arc<Settings>,
+        clock: Clock,
+        dice: Dice,
+        processes: &dyn Processes,
+        saved: Saved,
+    ) -> Self {
         let now = clock.now();
         let wall = clock.wall_ms();
         // Somebody may have identified a moment before the last manager ended;
@@ -131,6 +143,10 @@ impl Fleet {
             line.restore_reservation(record.shard, now + left(record));
         }
         let plan = FirstPlan::of(&settings, &saved);
+        let starts = Starts::restore(
+            Ledger::restore(saved.starts, wall),
+            saved.leases.iter().map(|record| record.shard),
+        );
         let mut writes = Vec::new();
         if saved.plan.as_ref() != Some(&plan.live) && !plan.live.is_empty() {
             writes.push(Write::Plan(plan.live.clone()));
@@ -164,7 +180,7 @@ impl Fleet {
             halted: saved.halt,
             rolling: saved.rolling.map(Rolling::restore),
             rolling_unsaved: false,
-            spend_reserve: false,
+            starts,
             store_trouble: None,
             unflushed_counts: false,
             flush_at: None,
@@ -175,75 +191,10 @@ impl Fleet {
             effects: Vec::new(),
             settings,
             clock,
+            dice,
         };
-        fleet.restore_workers(saved.workers, now);
+        fleet.restore_workers(saved.workers, processes, now);
         fleet
-    }
-
-    /// Keeps a lease, and notes what the beat says of the shard.
-    pub(super) fn beat(
-        &mut self,
-        caller: &Caller,
-        session: SessionId,
-        mut report: BeatReport,
-        now: Tick,
-    ) -> Result<Told, BeatError> {
-        let point = report.gateway.take();
-        let guild_count = report.guild_count;
-        let close_code = report.close_code;
-        // A plain beat says no state; a latency comes from a gateway connection.
-        let has_gateway = report.state.is_none() && report.latency.is_some_and(|latency| latency > 0.0);
-        let beaten = self.table.beat(&holder(caller), session, report, now);
-        let beaten = match beaten {
-            Ok(beaten) => beaten,
-            Err(error) => {
-                self.changed |= error == BeatError::OutOfPlan;
-                return Err(error);
-            }
-        };
-        if beaten.outdated {
-            return Ok(self.told(beaten));
-        }
-        if let Some((before, after)) = beaten.change {
-            self.state_changed(beaten.shard, before, after, now);
-        }
-        if has_gateway && self.line.connected(beaten.shard, now) {
-            self.changed = true;
-        }
-        if let Some(code) = close_code {
-            self.connection_closed(beaten.shard, code);
-        }
-        if let Some(point) = point {
-            self.resume
-                .report(beaten.shard, point, guild_count, self.clock.wall_ms());
-            self.flush_soon(now);
-        }
-        Ok(self.told(beaten))
-    }
-
-    fn state_changed(&mut self, shard: ShardId, before: Option<ShardState>, after: ShardState, now: Tick) {
-        self.changed = true;
-        match after {
-            ShardState::Identifying => {
-                // A permit and a slot are spent when they are given.
-                if !self.line.used(shard, now) {
-                    self.spend_start(shard, now);
-                    self.line.sent(shard, now);
-                }
-                self.resume.forget(shard);
-            }
-            // Whatever comes after IDENTIFY says at least that it was sent.
-            ShardState::Ready | ShardState::StandingBy | ShardState::Disconnected => {
-                self.line.used(shard, now);
-            }
-            ShardState::Starting | ShardState::Waiting | ShardState::Resuming | ShardState::Stopping => {}
-        }
-        let before = before.map_or("leased", ShardState::as_str);
-        if after == ShardState::Ready {
-            info!(shard.id = %shard, "shard {shard} is ready");
-        } else {
-            debug!(shard.id = %shard, "shard {shard} goes from {before} to {after}");
-        }
     }
 
     /// Whether a beat has left something for the owner to do.
@@ -275,7 +226,13 @@ impl Fleet {
     /// When the next turn is due although nothing happens.
     pub(super) fn poll_timeout(&self, now: Tick) -> Option<Tick> {
         let line = if self.starts_free() > 0 && self.halted.is_none() {
-            self.line.poll_timeout(now)
+            let shares = self.shares();
+            let may = |shard| {
+                shares
+                    .spender(shard)
+                    .is_none_or(|spender| shares.left(&spender) > 0)
+            };
+            self.line.poll_timeout(now, may)
         } else {
             None
         };
@@ -286,6 +243,7 @@ impl Fleet {
             self.rolling
                 .as_ref()
                 .and_then(|rolling| rolling.poll_timeout(now)),
+            self.starts_timeout(now),
             self.flush_at,
         ]
         .into_iter()
@@ -369,9 +327,4 @@ fn holder(caller: &Caller) -> Holder {
         Caller::External | Caller::Operator => Holder::External,
         Caller::Child { worker, .. } => Holder::Child(worker.clone()),
     }
-}
-
-/// 64 random bits from the operating system.
-pub(super) fn random() -> u64 {
-    getrandom::u64().expect("the operating system has random numbers")
 }

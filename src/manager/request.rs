@@ -39,7 +39,7 @@ pub(super) enum Request {
         memory: Option<(u64, u64)>,
         reply: oneshot::Sender<Result<PlanReport, RescaleError>>,
     },
-    /// The reserve of session starts may be used.
+    /// The reserve of session starts may be used, and shares be exceeded.
     SpendReserve,
     /// The cause of a halt is gone.
     Resume {

@@ -49,6 +49,11 @@ pub struct Settings {
     pub shards_per_worker: Option<u32>,
     /// Set for every child.
     pub worker_env: Vec<(&'static str, String)>,
+    /// The part of Discord's session starts that only an operator may use, in
+    /// percent.
+    pub reserve_percent: u32,
+    /// The most that one worker may use of them within 24 hours, in percent.
+    pub worker_starts_percent: u32,
     /// How long a child may take to stop before it is killed.
     pub grace: Duration,
     /// For what children print.
@@ -70,6 +75,8 @@ impl Settings {
             max_workers: Some(0),
             shards_per_worker: None,
             worker_env: Vec::new(),
+            reserve_percent: 10,
+            worker_starts_percent: 25,
             grace: Duration::ZERO,
             logs,
             forget_resume_points: false,

@@ -3,7 +3,7 @@
 use shardman_core::lease::Lease;
 use shardman_core::rolling::{Rolling, Standing};
 use shardman_core::wire::{FleetView, RestartView, ShardState, ShardView, Status, StatusShard, WorkerView};
-use shardman_core::{Plan, ShardId, Tick};
+use shardman_core::{Plan, ShardId, Tick, WorkerId};
 
 use super::fleet::{Fleet, Run};
 use crate::clock::Clock;
@@ -70,6 +70,7 @@ fn trouble(fleet: &Fleet) -> Vec<String> {
     trouble.extend(fleet.halted_because());
     trouble.extend(fleet.starts_used_up());
     trouble.extend(fleet.restart_paused());
+    trouble.extend(fleet.over_their_share());
     for (id, worker) in &fleet.workers {
         if worker.run == Run::Halted {
             let how = worker.last_exit.as_deref().unwrap_or("it ended");
@@ -110,6 +111,7 @@ pub(super) fn fleet(fleet: &Fleet, clock: &Clock) -> FleetView {
             .as_ref()
             .map(|facts| facts.starts.left(clock.wall_ms())),
         starts_total: fleet.discord.as_ref().map(|facts| facts.starts.total),
+        starts: fleet.starts_view(),
         trouble: trouble(fleet),
         rescale: fleet.rescale_view(now),
         proposal: fleet.proposal.as_ref().map(|(_, text)| text.clone()),
@@ -154,8 +156,11 @@ fn shard_view(fleet: &Fleet, shard: ShardId, now: Tick) -> ShardView {
 
 /// The process of each child that holds shards, and how many it holds.
 pub(super) fn holding(fleet: &Fleet) -> Vec<(i32, u32)> {
-    let process = |(worker, shards)| Some((fleet.workers.get(&worker)?.record.process.as_ref()?.pid, shards));
-    fleet.held().into_iter().filter_map(process).collect()
+    let process = |(worker, shards): (&WorkerId, &u32)| {
+        let process = fleet.workers.get(worker)?.record.process.as_ref()?;
+        Some((process.pid, *shards))
+    };
+    fleet.table.children().iter().filter_map(process).collect()
 }
 
 fn restart_view(rolling: &Rolling) -> RestartView {
@@ -187,7 +192,7 @@ fn restart_view(rolling: &Rolling) -> RestartView {
 }
 
 fn worker_views(fleet: &Fleet, now: Tick) -> Vec<WorkerView> {
-    let held = fleet.held();
+    let held = fleet.table.children();
     fleet
         .workers
         .iter()

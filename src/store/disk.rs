@@ -28,6 +28,9 @@ const FACTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("facts");
 const LEASES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("leases");
 const RESUME: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("resume");
 const WORKERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("workers");
+/// Session starts by hour since 1970. Made when the first is written: a store
+/// of an earlier shardman has no such table.
+const STARTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("starts");
 
 #[derive(Debug)]
 pub struct DiskStore {
@@ -207,6 +210,10 @@ fn apply(transaction: &WriteTransaction, write: &Write) -> Result<(), redb::Erro
         Write::Rescale(None) => remove(transaction, FACTS, "rescale"),
         Write::Chosen(Some(chosen)) => put(transaction, FACTS, "chosen", chosen),
         Write::Chosen(None) => remove(transaction, FACTS, "chosen"),
+        Write::Starts(hour, counters) if counters.is_empty() => {
+            remove(transaction, STARTS, &hour.to_string())
+        }
+        Write::Starts(hour, counters) => put(transaction, STARTS, &hour.to_string(), counters),
         Write::Halt(Some(halt)) => put(transaction, FACTS, "halt", halt),
         Write::Halt(None) => remove(transaction, FACTS, "halt"),
         Write::Rolling(rolling) => put(transaction, FACTS, "rolling", rolling),
@@ -246,8 +253,12 @@ fn read(database: &Database) -> Result<Saved, redb::Error> {
         Ok(facts.get(name)?.map(|value| value.value().to_owned()))
     };
     let rows = |table: Json| -> Result<Vec<(String, Vec<u8>)>, redb::Error> {
-        reading
-            .open_table(table)?
+        let table = match reading.open_table(table) {
+            Ok(table) => table,
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+            Err(error) => return Err(error.into()),
+        };
+        table
             .iter()?
             .map(|row| row.map(|(key, value)| (key.value().to_owned(), value.value().to_owned())))
             .collect::<Result<_, _>>()
@@ -274,6 +285,12 @@ fn read(database: &Database) -> Result<Saved, redb::Error> {
             .parse()
             .map_err(|_| redb::Error::Corrupted(format!("resume point '{key}'")))?;
         saved.resume.insert(shard, parse(&json)?);
+    }
+    for (key, json) in rows(STARTS)? {
+        let hour = key
+            .parse()
+            .map_err(|_| redb::Error::Corrupted(format!("session starts of the hour '{key}'")))?;
+        saved.starts.insert(hour, parse(&json)?);
     }
     for (_, json) in rows(WORKERS)? {
         saved.workers.push(parse(&json)?);

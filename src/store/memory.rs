@@ -9,7 +9,7 @@ pub struct MemoryStore {
 }
 
 impl MemoryStore {
-    pub(super) fn apply(saved: &mut Saved, write: Write) {
+    pub(crate) fn apply(saved: &mut Saved, write: Write) {
         match write {
             Write::Lease(record) => {
                 saved.next_epoch = saved.next_epoch.max(record.epoch.next());
@@ -22,6 +22,12 @@ impl MemoryStore {
             Write::Discord(facts) => saved.discord = Some(facts),
             Write::Rescale(rescale) => saved.rescale = rescale,
             Write::Chosen(chosen) => saved.chosen = chosen,
+            Write::Starts(hour, counters) if counters.is_empty() => {
+                saved.starts.remove(&hour);
+            }
+            Write::Starts(hour, counters) => {
+                saved.starts.insert(hour, counters);
+            }
             Write::Halt(halt) => saved.halt = halt,
             Write::Rolling(rolling) => saved.rolling = Some(rolling),
             Write::Resume(shard, Some(point)) => {

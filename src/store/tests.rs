@@ -79,6 +79,17 @@ fn write() -> impl Strategy<Value = Write> {
                 reason: "r".into(),
             },
         })),
+        (0u64..4, 0u32..3).prop_map(|(hour, starts)| Write::Starts(
+            hour,
+            (0..starts)
+                .map(|number| Counter {
+                    holder: lease(number, 1).holder,
+                    shard: lease(number, 1).shard,
+                    cause: shardman_core::ledger::StartCause::Crash,
+                    starts,
+                })
+                .collect()
+        )),
     ]
 }
 

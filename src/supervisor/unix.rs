@@ -49,7 +49,7 @@ pub(super) fn identify(pid: i32) -> io::Result<ProcessId> {
 }
 
 /// Whether exactly this process runs.
-pub fn is_alive(process: &ProcessId) -> bool {
+pub(super) fn is_alive(process: &ProcessId) -> bool {
     boot_id().is_ok_and(|boot_id| boot_id == process.boot_id)
         && Stat::read(process.pid).is_ok_and(|stat| stat.start_time == process.start_time && !stat.dead())
 }
@@ -90,7 +90,7 @@ pub(super) fn group_lives(pid: i32) -> bool {
 
 /// The process group leader that was started with this `SECRET`, by the
 /// SHA-256 of it in hex: a child whose manager died before it noted the pid.
-pub fn find_by_environment(credential: &str) -> Option<ProcessId> {
+pub(super) fn find_by_environment(credential: &str) -> Option<ProcessId> {
     by_environment(credential)
         .into_iter()
         .find(|pid| Stat::read(*pid).is_ok_and(|stat| stat.group == *pid))
@@ -98,7 +98,7 @@ pub fn find_by_environment(credential: &str) -> Option<ProcessId> {
 }
 
 /// Whether anything that was started with this `SECRET` still runs.
-pub fn lives_by_environment(credential: &str) -> bool {
+pub(super) fn lives_by_environment(credential: &str) -> bool {
     !by_environment(credential).is_empty()
 }
 

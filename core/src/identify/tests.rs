@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use super::*;
 
 fn at(seconds: f64) -> Tick {
@@ -9,7 +11,7 @@ fn shard(number: u32) -> ShardId {
 }
 
 fn granted(line: &mut IdentifyLine, now: Tick) -> Vec<u32> {
-    line.poll(now, u32::MAX)
+    line.poll(now, u32::MAX, |_| true)
         .iter()
         .map(|permit| permit.shard.number())
         .collect()
@@ -28,10 +30,10 @@ fn each_bucket_grants_one_permit_and_the_next_five_seconds_after_its_use() {
         [] as [u32; 0],
         "bucket 0 was used at 1.0, bucket 1 not yet"
     );
-    assert_eq!(line.poll_timeout(at(5.2)), Some(at(6.1)));
-    assert_eq!(granted(&mut line, at(6.1)), [2]);
+    assert_eq!(line.poll_timeout(at(5.2), |_| true), Some(at(6.05)));
+    assert_eq!(granted(&mut line, at(6.05)), [2]);
     line.used(shard(1), at(7.0));
-    assert_eq!(granted(&mut line, at(12.1)), [3]);
+    assert_eq!(granted(&mut line, at(12.05)), [3]);
 }
 
 #[test]
@@ -40,7 +42,7 @@ fn shards_that_come_forward_together_are_served_lowest_first() {
     line.join(shard(4), at(0.0));
     assert_eq!(granted(&mut line, at(0.0)), [] as [u32; 0]);
     line.join(shard(0), at(0.01));
-    assert_eq!(line.poll_timeout(at(0.01)), Some(at(0.03)));
+    assert_eq!(line.poll_timeout(at(0.01), |_| true), Some(at(0.03)));
     assert_eq!(granted(&mut line, at(0.03)), [0]);
 }
 
@@ -50,9 +52,9 @@ fn no_more_is_granted_than_there_are_starts_left() {
     for number in 0..4 {
         line.join(shard(number), at(0.0));
     }
-    assert_eq!(line.poll(at(1.0), 0), []);
-    assert_eq!(line.poll(at(1.0), 3).len(), 3);
-    assert_eq!(line.poll(at(1.0), 3).len(), 1);
+    assert_eq!(line.poll(at(1.0), 0, |_| true), []);
+    assert_eq!(line.poll(at(1.0), 3, |_| true).len(), 3);
+    assert_eq!(line.poll(at(1.0), 3, |_| true).len(), 1);
 }
 
 #[test]
@@ -61,9 +63,24 @@ fn a_permit_that_nobody_reports_on_counts_as_used_when_its_time_is_over() {
     line.join(shard(0), at(0.0));
     line.join(shard(1), at(0.0));
     assert_eq!(granted(&mut line, at(0.03)), [0]);
-    assert_eq!(line.poll_timeout(at(0.03)), Some(at(5.03)));
+    assert_eq!(line.poll_timeout(at(0.03), |_| true), Some(at(5.03)));
     assert_eq!(granted(&mut line, at(5.03)), [] as [u32; 0]);
-    assert_eq!(granted(&mut line, at(10.13)), [1]);
+    assert_eq!(granted(&mut line, at(10.08)), [1]);
+}
+
+#[test]
+fn a_shard_that_may_not_start_keeps_its_place_and_holds_nobody_up() {
+    let mut line = IdentifyLine::new(1, at(0.0));
+    for number in [0, 1] {
+        line.join(shard(number), at(0.0));
+    }
+    let not_0 = |shard: ShardId| shard.number() != 0;
+    assert_eq!(line.poll_timeout(at(0.0), not_0), Some(at(0.03)));
+    assert_eq!(line.poll(at(0.03), 9, not_0)[0].shard, shard(1));
+    line.used(shard(1), at(0.03));
+    assert_eq!(line.poll(at(9.0), 9, not_0), []);
+    assert_eq!(line.poll_timeout(at(9.0), not_0), None, "nothing to wake for");
+    assert_eq!(granted(&mut line, at(9.0)), [0]);
 }
 
 #[test]
@@ -83,16 +100,32 @@ fn an_asker_is_served_between_the_slots_of_sleepers_or_after_them() {
     line.join(shard(2), at(0.0));
     line.used(shard(0), at(0.5));
     assert_eq!(granted(&mut line, at(1.0)), [] as [u32; 0]);
-    assert_eq!(line.poll_timeout(at(1.0)), Some(at(11.1)));
+    assert_eq!(line.poll_timeout(at(1.0), |_| true), Some(at(11.1)));
     assert_eq!(granted(&mut line, at(6.0)), [] as [u32; 0]);
     line.used(shard(1), at(6.2));
-    assert_eq!(granted(&mut line, at(11.29)), [] as [u32; 0]);
-    assert_eq!(granted(&mut line, at(11.3)), [2]);
+    assert_eq!(granted(&mut line, at(11.24)), [] as [u32; 0]);
+    assert_eq!(granted(&mut line, at(11.25)), [2]);
     assert_eq!(
-        line.reserve(shard(3), at(11.4)),
-        at(21.4),
+        line.reserve(shard(3), at(11.3)),
+        at(21.3),
         "the open permit is expected to be used now"
     );
+}
+
+#[test]
+fn what_is_promised_is_counted_until_its_use_is_known() {
+    let mut line = IdentifyLine::new(2, at(0.0));
+    for number in [0, 1] {
+        line.join(shard(number), at(0.0));
+    }
+    line.reserve(shard(2), at(0.0));
+    assert_eq!(line.promised(at(0.0)), 1, "who waits has no promise");
+    assert_eq!(granted(&mut line, at(0.03)), [0, 1]);
+    assert_eq!(line.promised(at(0.03)), 3);
+    line.used(shard(1), at(0.1));
+    assert_eq!(line.promised(at(0.1)), 2);
+    assert_eq!(line.promised(at(5.94)), 1, "nobody reported on the other permit");
+    assert_eq!(line.promised(at(5.95)), 0, "the slot came up");
 }
 
 #[test]
@@ -111,7 +144,7 @@ fn a_sleeper_that_ends_soon_after_its_slot_may_have_identified_the_moment_before
     let mut line = IdentifyLine::new(1, at(0.0));
     line.reserve(shard(0), at(0.0));
     line.forget(shard(0), at(4.0));
-    assert_eq!(line.reserve(shard(0), at(4.0)), at(9.1));
+    assert_eq!(line.reserve(shard(0), at(4.0)), at(9.05));
     line.forget(shard(0), at(60.0));
     assert_eq!(line.reserve(shard(0), at(60.0)), at(60.0), "long ago");
 }
@@ -121,7 +154,7 @@ fn a_slot_leaves_those_in_the_line_before_it_the_time_to_use_their_permits() {
     let mut line = IdentifyLine::new(1, at(0.0));
     line.join(shard(0), at(0.0));
     line.join(shard(1), at(0.0));
-    assert_eq!(line.reserve(shard(2), at(0.0)), at(11.1));
+    assert_eq!(line.reserve(shard(2), at(0.0)), at(11.0));
     assert_eq!(granted(&mut line, at(0.03)), [0]);
     line.used(shard(0), at(0.3));
     assert_eq!(
@@ -138,15 +171,15 @@ fn a_permit_waits_for_a_sign_of_the_sleeper_before_it() {
     line.join(shard(1), at(1.0));
     assert_eq!(granted(&mut line, at(1.1)), [] as [u32; 0]);
     assert_eq!(
-        line.poll_timeout(at(1.1)),
+        line.poll_timeout(at(1.1), |_| true),
         Some(at(5.0)),
         "as long as it may need"
     );
     assert!(!line.connected(shard(1), at(2.0)), "that one has not slept");
     assert!(line.connected(shard(0), at(2.0)));
     assert!(!line.connected(shard(0), at(3.0)), "no news");
-    assert_eq!(line.poll_timeout(at(3.0)), Some(at(7.1)));
-    assert_eq!(granted(&mut line, at(7.1)), [1]);
+    assert_eq!(line.poll_timeout(at(3.0), |_| true), Some(at(7.05)));
+    assert_eq!(granted(&mut line, at(7.05)), [1]);
 }
 
 #[test]
@@ -155,8 +188,8 @@ fn a_sleeper_without_a_sign_counts_as_late_as_it_may_be() {
     line.reserve(shard(0), at(0.0));
     line.join(shard(1), at(1.0));
     assert_eq!(granted(&mut line, at(5.0)), [] as [u32; 0]);
-    assert_eq!(line.poll_timeout(at(5.0)), Some(at(10.1)));
-    assert_eq!(granted(&mut line, at(10.1)), [1]);
+    assert_eq!(line.poll_timeout(at(5.0), |_| true), Some(at(10.05)));
+    assert_eq!(granted(&mut line, at(10.05)), [1]);
 
     let mut line = IdentifyLine::new(1, at(0.0));
     line.reserve(shard(0), at(0.0));
@@ -172,7 +205,7 @@ fn an_identify_that_nobody_allowed_closes_the_bucket_all_the_same() {
     let mut line = IdentifyLine::new(1, at(0.0));
     line.sent(shard(0), at(1.0));
     line.join(shard(1), at(1.0));
-    assert_eq!(line.poll_timeout(at(1.0)), Some(at(6.1)));
+    assert_eq!(line.poll_timeout(at(1.0), |_| true), Some(at(6.05)));
 }
 
 #[test]
@@ -183,7 +216,7 @@ fn a_holder_that_vanished_with_an_open_permit_may_have_used_it() {
     assert_eq!(granted(&mut line, at(0.03)), [0]);
     line.forget(shard(0), at(2.0));
     assert_eq!(granted(&mut line, at(7.0)), [] as [u32; 0]);
-    assert_eq!(granted(&mut line, at(7.1)), [1]);
+    assert_eq!(granted(&mut line, at(7.05)), [1]);
 }
 
 #[test]
@@ -194,15 +227,15 @@ fn a_new_max_concurrency_keeps_the_line_and_opens_no_bucket_early() {
     }
     assert_eq!(granted(&mut line, at(0.03)), [0]);
     line.set_max_concurrency(4, at(1.0));
-    assert_eq!(granted(&mut line, at(10.1)), [] as [u32; 0]);
-    assert_eq!(granted(&mut line, at(10.13)), [1, 2]);
+    assert_eq!(granted(&mut line, at(10.05)), [] as [u32; 0]);
+    assert_eq!(granted(&mut line, at(10.08)), [1, 2]);
 }
 
 #[test]
 fn a_line_taken_up_after_a_restart_opens_when_it_is_told() {
     let mut line = IdentifyLine::new(1, at(5.1));
     line.join(shard(0), at(0.0));
-    assert_eq!(line.poll_timeout(at(0.0)), Some(at(5.1)));
+    assert_eq!(line.poll_timeout(at(0.0), |_| true), Some(at(5.1)));
     assert_eq!(granted(&mut line, at(5.1)), [0]);
 }
 
@@ -228,7 +261,7 @@ proptest::proptest! {
                 let woke = *at <= now;
                 if woke {
                     identifies.push((sleeper.bucket(mc), *at));
-                    line.poll(now, 0);
+                    line.poll(now, 0, |_| true);
                     if *tells { line.connected(*sleeper, now); }
                 }
                 !woke
@@ -243,7 +276,7 @@ proptest::proptest! {
                 3 => { sleepers.remove(&shard); asked.remove(&shard); line.forget(shard, now); }
                 _ => {}
             }
-            for permit in line.poll(now, u32::MAX) {
+            for permit in line.poll(now, u32::MAX, |_| true) {
                 asked.remove(&permit.shard);
                 identifies.push((permit.shard.bucket(mc), now));
                 line.used(permit.shard, now);

@@ -28,8 +28,12 @@ impl Budget {
         self.total
     }
 
-    pub(super) fn remaining(&self) -> u32 {
-        self.remaining
+    pub(super) fn remaining(&self, now: Tick) -> u32 {
+        if self.full_at.is_some_and(|full_at| now >= full_at) {
+            self.total
+        } else {
+            self.remaining
+        }
     }
 
     pub(super) fn reset_after_ms(&self, now: Tick) -> u64 {

@@ -1,12 +1,15 @@
 //! How a shard is handed out, and the right to identify it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use shardman_core::lease::Claim;
+use shardman_core::ledger::Spender;
 use shardman_core::{SessionId, ShardId, Tick};
 use tracing::{debug, info};
 
-use super::{Alert, AlertKind, Effect, Fleet, holder, random};
+use super::starts::Shares;
+use super::{Alert, AlertKind, Effect, Fleet, holder};
 use crate::manager::handle::{Caller, ConnectError, ConnectRequest, Connection, IdentifyError, IdentifyPlan};
 use crate::manager::request::{Grant, RETRY_SECONDS};
 use crate::manager::settings::heartbeat_every;
@@ -47,11 +50,18 @@ impl Fleet {
                 if let Some(reason) = self.starts_used_up() {
                     return Err(unavailable(reason));
                 }
-                self.spend_start(shard, now);
-                self.line.reserve(shard, now).since(now)
+                let spender = Spender::of(&holder, shard);
+                if self.shares().left(&spender) == 0 {
+                    self.refuse_over_share(spender);
+                    return Err(unavailable(self.over_their_share().join("; ")));
+                }
+                let slot = self.line.reserve(shard, now);
+                self.spend_start(shard, &holder, slot, now);
+                slot.since(now)
             }
         };
-        let session = random_session();
+        let session =
+            SessionId::from_random(u128::from(self.dice.roll()) << 64 | u128::from(self.dice.roll()));
         let claim = Claim {
             holder: holder.clone(),
             session,
@@ -126,17 +136,45 @@ impl Fleet {
             self.waiters.remove(&shard);
             self.line.leave(shard);
         }
+        self.review_shares();
         let free = self.starts_free();
         if free == 0 || self.halted.is_some() {
             return;
         }
-        for permit in self.line.poll(now, free) {
+        let shares = Shares {
+            table: &self.table,
+            workers: &self.workers,
+            ledger: &self.starts.ledger,
+            total: self.shared_total(),
+            percent: self.settings.worker_starts_percent,
+        };
+        let mut left = BTreeMap::new();
+        let mut refused = BTreeSet::new();
+        let permits = self.line.poll(now, free, |shard| {
+            let Some(spender) = shares.spender(shard) else {
+                return true;
+            };
+            let left = left
+                .entry(spender.clone())
+                .or_insert_with(|| shares.left(&spender));
+            if *left == 0 {
+                refused.insert(spender);
+                return false;
+            }
+            *left -= 1;
+            true
+        });
+        for spender in refused {
+            self.refuse_over_share(spender);
+        }
+        for permit in permits {
             let taken = self
                 .waiters
                 .remove(&permit.shard)
                 .is_some_and(|reply| reply.send(Ok(permit)).is_ok());
-            if taken {
-                self.spend_start(permit.shard, now);
+            let holder = self.table.lease(permit.shard).map(|lease| lease.holder.clone());
+            if taken && let Some(holder) = holder {
+                self.spend_start(permit.shard, &holder, now, now);
                 debug!(shard.id = %permit.shard, "shard {} may identify (permit {})", permit.shard, permit.number);
             } else {
                 self.line.take_back(permit);
@@ -144,8 +182,4 @@ impl Fleet {
             }
         }
     }
-}
-
-fn random_session() -> SessionId {
-    SessionId::from_random(u128::from(random()) << 64 | u128::from(random()))
 }

@@ -22,15 +22,17 @@ impl Fleet {
     pub(in crate::manager) fn undo(&mut self, turn: Turn, reason: &str, now: Tick) -> Vec<Effect> {
         let grants: Vec<_> = turn.answers.iter().filter_map(Answer::grant).collect();
         let undone: Vec<_> = grants.iter().map(|grant| grant.session).collect();
-        for session in &undone {
-            self.table.undo(*session, now);
+        for grant in grants {
+            if grant.spent {
+                self.refund_start(grant.session);
+            }
+            self.table.undo(grant.session, now);
         }
         for answer in &turn.answers {
             if let Answer::Rescale { before, .. } = answer {
                 self.undo_rescale((**before).clone(), now);
             }
         }
-        self.refund_starts(grants.iter().map(|grant| u32::from(grant.spent)).sum());
         if turn.answers.iter().any(Answer::begins_a_restart) {
             self.rolling = None;
         }
@@ -95,6 +97,11 @@ impl Fleet {
                 self.rolling_unsaved = true;
                 None
             }
+            Write::Starts(hour, _) => {
+                self.starts.ledger.unsave(hour);
+                self.flush_soon(now);
+                None
+            }
             Write::Worker(record) if unstarted.contains(&record.worker) => None,
             kept @ (Write::LeaseEnded(_)
             | Write::Plan(_)
@@ -147,6 +154,9 @@ impl Fleet {
                 self.resume.forget(shard);
                 self.flush_soon(now);
             }
+            let worker = holder.child().and_then(|worker| self.workers.get(worker));
+            let told = worker.is_some_and(|worker| worker.told_to_stop);
+            self.starts.lease_ended(shard, cause, told);
             match cause {
                 EndCause::Released | EndCause::WorkerGone | EndCause::Undone => {}
                 EndCause::OutOfPlan => {
@@ -196,5 +206,11 @@ impl Fleet {
         {
             self.writes.push(Write::Discord(facts.clone()));
         }
+        let hours = self.starts.ledger.take_unsaved();
+        self.writes.extend(
+            hours
+                .into_iter()
+                .map(|(hour, counters)| Write::Starts(hour, counters)),
+        );
     }
 }

@@ -8,11 +8,11 @@ use shardman_core::restart::{RestartPolicy, RestartRecord, RestartStep};
 use shardman_core::{PoolId, ShardId, Tick, WorkerId};
 use tracing::{error, info, warn};
 
-use super::{Alert, AlertKind, Effect, Fleet, random};
+use super::{Alert, AlertKind, Effect, Fleet};
 use crate::manager::handle::Caller;
 use crate::manager::keys::run_of;
 use crate::store::{WorkerRecord, Write};
-use crate::supervisor::{self, Exit, WorkerEvent};
+use crate::supervisor::{self, Exit, Processes, WorkerEvent};
 
 /// When a start that could not be made durable is tried again.
 const RETRY_START: Duration = Duration::from_secs(5);
@@ -33,6 +33,12 @@ pub(in crate::manager) struct Worker {
     pub(in crate::manager) run: Run,
     pub(in crate::manager) restarts: RestartRecord,
     pub(in crate::manager) last_exit: Option<String>,
+    /// What its process printed last before that exit.
+    pub(in crate::manager) last_lines: Vec<String>,
+    /// Its last run ended because it was told to.
+    pub(super) told_to_stop: bool,
+    /// When it last identified a shard, or is to.
+    pub(super) last_start: Option<Tick>,
     pub(in crate::manager) started: Tick,
     /// Since when it holds fewer shards than it could, with one to take.
     short_since: Option<Tick>,
@@ -45,14 +51,19 @@ pub(in crate::manager) struct Worker {
 impl Fleet {
     /// Takes up the children of the last manager: those that run are adopted,
     /// the rest gave their shards back by dying.
-    pub(super) fn restore_workers(&mut self, records: Vec<WorkerRecord>, now: Tick) {
+    pub(super) fn restore_workers(
+        &mut self,
+        records: Vec<WorkerRecord>,
+        processes: &dyn Processes,
+        now: Tick,
+    ) {
         for mut record in records {
             let worker = record.worker.clone();
             let process = match record.process.take() {
-                Some(process) => Some(process).filter(supervisor::is_alive),
-                None => supervisor::find_by_environment(&record.credential),
+                Some(process) => Some(process).filter(|process| processes.is_alive(process)),
+                None => processes.find(&record.credential),
             };
-            let left_over = process.is_none() && supervisor::lives_by_environment(&record.credential);
+            let left_over = process.is_none() && processes.lives(&record.credential);
             if process.is_none() && !left_over {
                 info!(worker.id = %worker, "worker {worker} ended while no manager ran");
                 self.table.worker_gone(&worker, now);
@@ -125,8 +136,10 @@ impl Fleet {
             return;
         };
         let asked = stopping || entry.run == Run::Stopping && exit == Some(&Exit::Code(0));
+        entry.told_to_stop = stopping || entry.run == Run::Stopping;
         entry.record.process = None;
         entry.last_exit = Some(how.to_owned());
+        entry.last_lines = lines.to_vec();
         if entry.restarts_at_once && !stopping {
             // Whatever it said in the end, it is no crash.
             entry.restarts = RestartRecord::default();
@@ -135,11 +148,17 @@ impl Fleet {
             return;
         }
         let policy = RestartPolicy::default();
-        let chance = (random() >> 11) as f64 / (1u64 << 53) as f64;
+        let chance = self.dice.chance();
         let code = exit.and_then(Exit::code);
+        // A run is stable from its last session start on: one that only waits
+        // for its turn proves nothing, and whoever ends soon after each start
+        // is in a loop, however long the line was.
+        let steady = entry
+            .last_start
+            .map_or(entry.started, |start| start.max(entry.started));
         let step = entry
             .restarts
-            .on_exit(&policy, code, now.since(entry.started), chance, now);
+            .on_exit(&policy, code, now.since(steady), chance, now);
         let crash_looping = entry.restarts.exits == policy.loop_exits;
         let (run, next) = match step {
             RestartStep::StartAt(until) => {
@@ -253,11 +272,11 @@ impl Fleet {
         if self.stopping {
             return None;
         }
-        let held = self.held();
+        let held = self.table.children();
         let views = self
             .workers
             .iter()
-            .map(|(id, worker)| (id.clone(), worker.view(&held)))
+            .map(|(id, worker)| (id.clone(), worker.view(held)))
             .collect();
         reconcile::poll_timeout(&views, now)
     }
@@ -290,7 +309,7 @@ impl Fleet {
     }
 
     fn start(&mut self, worker: WorkerId, shards: u32, now: Tick) {
-        let credential = format!("{:016x}{:016x}", random(), random());
+        let credential = format!("{:016x}{:016x}", self.dice.roll(), self.dice.roll());
         let record = WorkerRecord {
             worker: worker.clone(),
             credential: supervisor::hash(credential.as_bytes()),
@@ -306,6 +325,7 @@ impl Fleet {
         if let Some(earlier) = self.workers.remove(&worker) {
             entry.restarts = earlier.restarts;
             entry.last_exit = earlier.last_exit;
+            entry.last_lines = earlier.last_lines;
         }
         self.workers.insert(worker.clone(), entry);
         self.effects.push(Effect::Start {
@@ -327,7 +347,7 @@ impl Fleet {
     }
 
     fn views(&mut self, now: Tick) -> BTreeMap<WorkerId, WorkerView> {
-        let held = self.held();
+        let held = self.table.children();
         let (some_free, rescaling) = (self.table.free_count() > 0, self.is_rescaling());
         let mut views = BTreeMap::new();
         for (id, worker) in &mut self.workers {
@@ -336,20 +356,9 @@ impl Fleet {
             let since = |wanted: bool, since: Option<Tick>| wanted.then(|| since.unwrap_or(now));
             worker.short_since = since(short && some_free, worker.short_since);
             worker.idle_since = since(short && !some_free && !rescaling, worker.idle_since);
-            views.insert(id.clone(), worker.view(&held));
+            views.insert(id.clone(), worker.view(held));
         }
         views
-    }
-
-    /// How many shards each child holds.
-    pub(in crate::manager) fn held(&self) -> BTreeMap<WorkerId, u32> {
-        let mut held = BTreeMap::new();
-        for (_, lease) in self.table.leases() {
-            if let Some(worker) = lease.holder.child() {
-                *held.entry(worker.clone()).or_insert(0) += 1;
-            }
-        }
-        held
     }
 }
 
@@ -360,6 +369,9 @@ impl Worker {
             run: Run::Running,
             restarts: RestartRecord::default(),
             last_exit: None,
+            last_lines: Vec::new(),
+            told_to_stop: false,
+            last_start: None,
             started,
             short_since: Some(now),
             idle_since: None,
