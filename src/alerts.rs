@@ -56,6 +56,7 @@ fn embed(alert: &Alert) -> serde_json::Value {
         AlertKind::Connect => ("Connect", 65_280),
         AlertKind::Disconnect => ("Disconnect", 16_711_680),
         AlertKind::Budget => ("Budget", 16_753_920),
+        AlertKind::Plan => ("Shards", 3_447_003),
         AlertKind::Worker => ("Worker", 16_711_680),
     };
     let field = |name: &str, value: String| json!({"name": name, "value": value, "inline": true});
@@ -73,6 +74,7 @@ fn embed(alert: &Alert) -> serde_json::Value {
     let description = match alert.kind {
         AlertKind::Connect | AlertKind::Disconnect => "A shard has changed status!",
         AlertKind::Budget => "Session starts run low!",
+        AlertKind::Plan => "The number of shards",
         AlertKind::Worker => "A worker needs you!",
     };
     json!({"title": "NOTICE", "description": description, "color": color, "fields": fields})

@@ -34,9 +34,9 @@ pub use view::Summary;
 
 use crate::clock::Clock;
 use crate::store::{LeaseStore, StoreError};
-use crate::supervisor::{Host, Supervisor, WorkerEvent};
+use crate::supervisor::{Host, Supervisor, WorkerEvent, memory};
 use effects::Effects;
-use fleet::{Dice, Fleet, Turn};
+use fleet::{Dice, Fleet, LOOK_EVERY, Turn};
 use handle::Shared;
 use keys::Keys;
 use request::Request;
@@ -72,6 +72,8 @@ pub struct Manager<S> {
     requests: mpsc::Receiver<Request>,
     worker_events: mpsc::Receiver<WorkerEvent>,
     retry_writes_at: Option<Tick>,
+    /// When the children's memory is looked at again.
+    measure_at: Tick,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -128,6 +130,7 @@ impl<S: LeaseStore> Manager<S> {
             requests,
             worker_events,
             retry_writes_at: None,
+            measure_at: clock.now(),
         };
         // The children of the last run are known before anyone is served.
         manager.turn(Vec::new()).await;
@@ -157,6 +160,7 @@ impl<S: LeaseStore> Manager<S> {
                 );
                 shared.fleet().table.forgive(late);
             }
+            self.measure();
             let began = shared.clock.now();
             self.turn(std::mem::take(&mut batch)).await;
             let took = shared.clock.now().since(began);
@@ -169,6 +173,17 @@ impl<S: LeaseStore> Manager<S> {
             }
         }
         self.turn(Vec::new()).await;
+    }
+
+    /// Notes what a shard's memory is, for decisions that need no operator.
+    fn measure(&mut self) {
+        let now = self.shared.clock.now();
+        if now >= self.measure_at {
+            self.measure_at = now + LOOK_EVERY;
+            let holding = view::holding(&self.shared.fleet());
+            let memory = memory::of(&holding);
+            self.shared.fleet().counting.memory = memory;
+        }
     }
 
     fn due(&self, now: Tick) -> Tick {

@@ -67,6 +67,10 @@ pub struct DiscordFacts {
 pub struct ChosenCount {
     pub total: u32,
     pub max_shards: Option<u32>,
+    /// Wall clock, milliseconds since 1970: when `RESCALE=auto` chose it; 0
+    /// where an operator did.
+    #[serde(default)]
+    pub auto_at_ms: u64,
 }
 
 /// Why the fleet is halted.

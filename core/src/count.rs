@@ -41,13 +41,31 @@ pub struct Bot {
     /// What `GET /gateway/bot` recommends.
     pub recommended: Option<u32>,
     pub max_concurrency: u32,
-    /// The guilds of all live shards, as far as their holders say.
+    /// The guilds of all live shards, as far as one knows.
     pub guilds: u64,
     /// Those of the fullest one.
     pub most_guilds: u64,
 }
 
 impl Bot {
+    /// What holders of some of `live` shards say, and Discord of the rest: a
+    /// bot of which nobody has counted yet is not taken for a small one.
+    pub fn new(recommended: Option<u32>, max_concurrency: u32, live: usize, counts: &[u64]) -> Self {
+        let sum = counts
+            .iter()
+            .fold(0, |sum: u64, count| sum.saturating_add(*count));
+        let guilds = match counts.len() as u64 {
+            0 => u64::from(recommended.unwrap_or(0)) * GUILDS_AIMED_AT,
+            counted => sum.saturating_mul(live as u64) / counted,
+        };
+        Self {
+            recommended,
+            max_concurrency,
+            guilds,
+            most_guilds: counts.iter().copied().max().unwrap_or(0),
+        }
+    }
+
     /// What the number of shards must be a multiple of.
     pub fn multiple(&self) -> u32 {
         if self.max_concurrency >= LARGE_BOT_MULTIPLE {
@@ -126,9 +144,9 @@ impl Bot {
 }
 
 /// What is asked of a change.
-#[derive(Clone, Copy, Debug)]
-pub struct Question<'a> {
-    pub live: &'a Plan,
+#[derive(Clone, Debug)]
+pub struct Question {
+    pub live: Plan,
     pub target: u32,
     pub bot: Bot,
     /// Session starts that may be used, and all that are left today.
@@ -140,20 +158,17 @@ pub struct Question<'a> {
     /// A change is under way, which this one would end.
     pub under_way: bool,
     /// Why nothing may be started now.
-    pub halted: Option<&'a str>,
+    pub halted: Option<String>,
 }
 
 /// What a change costs, and what speaks against it.
-pub fn price(question: &Question<'_>) -> PlanReport {
+pub fn price(question: &Question) -> PlanReport {
     let Question {
         live, target, bot, ..
-    } = *question;
-    let whole = Plan::of_total(target);
-    // Not asked for a plan that is not to be made.
-    let steps = match bot.refuses(target) {
-        Some(_) if target == 0 || target > MAX_SHARDS => Vec::new(),
-        Some(_) | None => steps(live, target),
-    };
+    } = question;
+    let target = *target;
+    let possible = (1..=MAX_SHARDS).contains(&target);
+    let steps = if possible { steps(live, target) } else { Vec::new() };
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
     let identifies: u32 = steps.iter().map(|(_, new)| count(new.len())).sum();
     let peak_shards = steps.iter().map(|(_, new)| count(new.len())).max().unwrap_or(0);
@@ -164,11 +179,15 @@ pub fn price(question: &Question<'_>) -> PlanReport {
         .iter()
         .map(|(_, new)| (rounds(new, bot.max_concurrency) * IDENTIFY_GAP + STEP_OVERHEAD).as_secs_f64())
         .sum();
-    let mut refusals: Vec<String> = bot.refuses(target).into_iter().collect();
-    if *live == whole && !question.under_way && refusals.is_empty() {
+    let mut refusals: Vec<String> = Vec::new();
+    // To stay with what runs is always safe.
+    let stays = possible && steps.is_empty();
+    if !stays {
+        refusals.extend(bot.refuses(target));
+        refusals.extend(question.halted.clone());
+    } else if !question.under_way {
         refusals.push(format!("{target} shards are what runs"));
     }
-    refusals.extend(question.halted.map(ToOwned::to_owned));
     if let Some((free, left)) = question.starts
         && identifies > free
     {
@@ -176,7 +195,7 @@ pub fn price(question: &Question<'_>) -> PlanReport {
             "it takes {identifies} session starts, and {free} may be used today ({left} are left, the rest is kept in reserve)"
         ));
     }
-    if let Some(places) = question.places.filter(|places| *places < target) {
+    if let Some(places) = question.places.filter(|places| *places < target && !stays) {
         refusals.push(format!(
             "WORKERS and SHARDS_PER_WORKER leave room for {places} shards; raise them first"
         ));

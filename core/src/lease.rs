@@ -108,13 +108,14 @@ impl LeaseTable {
             holder: claim.holder,
             key: claim.key,
             granted_at: now,
-            identify_at: now + wait,
+            identify_at: Some(now + wait),
             last_beat: now,
             heard: false,
             beats: 0,
             ttl: self.ttl,
             deadline: now + wait + self.ttl,
             unplanned_since: None,
+            leaving: false,
             timer: now + wait + self.ttl,
             figures: Figures::default(),
         };
@@ -138,11 +139,12 @@ impl LeaseTable {
         // Who understands directives is asked to leave; others are told.
         let drain = lease.unplanned_since;
         if let Some(since) = drain
-            && (report.state.is_none() || now >= since + DRAIN_WITHIN)
+            && (report.state.or(lease.figures.state).is_none() || now >= since + DRAIN_WITHIN)
         {
             self.end(shard, EndCause::OutOfPlan, now);
             return Err(BeatError::OutOfPlan);
         }
+        lease.leaving = drain.is_some();
         let outdated = report.number.is_some_and(|number| number <= lease.beats);
         let report = if outdated { BeatReport::default() } else { report };
         lease.beats = lease.beats.max(report.number.unwrap_or(0));
@@ -209,12 +211,21 @@ impl LeaseTable {
         }
     }
 
+    /// The holder waits for its turn to identify, or has got it.
+    pub fn set_identify_at(&mut self, shard: ShardId, at: Option<Tick>) {
+        if let Some(lease) = self.leases.get_mut(&shard) {
+            lease.identify_at = at;
+        }
+    }
+
     /// Takes on a new plan. Leases of shards that are not in it end at their
-    /// holders' next beat, or when holders that understand have drained.
+    /// holders' next beat, or when holders that understand have drained. Who
+    /// was told to leave goes on leaving, whatever the new plan says.
     pub fn set_plan(&mut self, plan: Plan, now: Tick) {
         self.plan = plan;
         for (shard, lease) in &mut self.leases {
-            lease.unplanned_since = match self.plan.contains(*shard) {
+            let planned = self.plan.contains(*shard) && !lease.leaving;
+            lease.unplanned_since = match planned {
                 true => None,
                 false => lease.unplanned_since.or(Some(now)),
             };

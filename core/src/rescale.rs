@@ -18,7 +18,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::id::ShardId;
-use crate::lease::LeaseTable;
+use crate::lease::{Lease, LeaseTable};
 use crate::plan::Plan;
 use crate::tick::Tick;
 use crate::wire::ShardState;
@@ -26,10 +26,9 @@ use crate::wire::ShardState;
 #[cfg(test)]
 mod tests;
 
-/// How long new shards that are live wait for old ones that are away. An old
-/// one that comes back replays what nobody else has; one that stays away, away
-/// it stays.
-pub const CATCH_UP: Duration = Duration::from_secs(60);
+/// How long after its identify slot a plain client that counts guilds is taken
+/// to be connected; what it counts may be left from an earlier shard.
+const PLAIN_COUNTS: Duration = Duration::from_secs(5);
 
 /// How long after its identify slot a client that reports nothing but its beats
 /// is taken to be connected.
@@ -95,24 +94,30 @@ impl Observed {
         let Some(lease) = table.lease(shard) else {
             return Self::Free;
         };
+        // Who was silent for long may be frozen, who leaves is as good as gone.
+        let silent = now.since(lease.last_beat) > lease.ttl / 3;
+        if !lease.heard || silent || lease.is_leaving() {
+            return Self::Away;
+        }
         match lease.figures.state {
-            _ if !lease.heard => Self::Away,
             Some(ShardState::Ready) => Self::Live,
             Some(ShardState::StandingBy) => Self::StandingBy,
             Some(_) => Self::Away,
-            // A client of the two published calls says nothing of the kind. One
-            // that counts guilds is connected; one that counts none of them,
-            // and measures its latency, is too.
-            None => {
-                let figures = &lease.figures;
-                let connected = match figures.guild_count {
-                    Some(guilds) => guilds > 0,
-                    None => figures.latency.is_some_and(|latency| latency > 0.0),
-                } || now >= lease.identify_at + PLAIN_READY;
-                if connected { Self::Live } else { Self::Away }
-            }
+            None if is_connected(lease, now) => Self::Live,
+            None => Self::Away,
         }
     }
+}
+
+/// Whether a client of the two published calls is connected, as far as one can
+/// tell: it says nothing of the kind.
+fn is_connected(lease: &Lease, now: Tick) -> bool {
+    let Some(slot) = lease.identify_at else {
+        return false;
+    };
+    let counts = lease.figures.guild_count.is_some_and(|guilds| guilds > 0);
+    let since = now.since(slot);
+    now >= slot && (since >= PLAIN_READY || counts && since >= PLAIN_COUNTS)
 }
 
 /// What a planned shard's holder is to do.
@@ -139,16 +144,36 @@ impl Rescale {
     /// A change from what is live to `target` shards. `None` when there is
     /// nothing to change.
     pub fn begin(live: &Plan, target: u32, cause: String) -> Option<Self> {
-        let steps = steps(live, target);
-        if steps.is_empty() {
-            return None;
-        }
-        Some(Self {
+        Self::new(live, None, target, cause)
+    }
+
+    /// The same, in place of a change that is under way. A step that is past
+    /// the point where its old shards are sure to serve is finished first.
+    pub fn instead(
+        &self,
+        live: &Plan,
+        target: u32,
+        cause: String,
+        observed: impl Fn(ShardId) -> Observed,
+    ) -> Option<Self> {
+        let serves = |plan: &Plan| plan.iter().all(|shard| observed(shard) == Observed::Live);
+        let finished_first = self.step.clone().filter(|step| match step.phase {
+            Phase::StandBy => false,
+            Phase::GoLive => !serves(&step.old),
+            Phase::Drain => true,
+        });
+        Self::new(live, finished_first, target, cause)
+    }
+
+    fn new(live: &Plan, step: Option<Step>, target: u32, cause: String) -> Option<Self> {
+        let after = step.as_ref().map(|step| live.without(&step.old).with(&step.new));
+        let steps = steps(after.as_ref().unwrap_or(live), target).len() + usize::from(step.is_some());
+        (steps > 0).then(|| Self {
             target,
             cause,
-            steps: u32::try_from(steps.len()).unwrap_or(u32::MAX),
+            steps: u32::try_from(steps).unwrap_or(u32::MAX),
             done: 0,
-            step: None,
+            step,
         })
     }
 
@@ -168,13 +193,14 @@ impl Rescale {
         }
     }
 
-    /// Goes as far as the holders are. `live` is the durable plan; `waited` is
-    /// the time since the last change.
+    /// Goes as far as the holders are. `live` is the durable plan. A shard
+    /// `owes` events when it is away and its next holder will replay what
+    /// nobody else has.
     pub fn advance(
         &mut self,
         live: &mut Plan,
         observed: impl Fn(ShardId) -> Observed,
-        waited: Duration,
+        owes: impl Fn(ShardId) -> bool,
     ) -> Progress {
         let Some(step) = &mut self.step else {
             let Some((old, new)) = steps(live, self.target).into_iter().next() else {
@@ -199,10 +225,8 @@ impl Rescale {
                 step.phase = Phase::GoLive;
             }
             Phase::GoLive => {
-                // An old shard that is away may have events that nobody else
-                // has: it replays them when it comes back.
-                let caught_up = all(&step.old, is_live) || waited >= CATCH_UP;
-                if !all(&step.new, is_live) || !caught_up {
+                let caught_up = |shard| observed(shard) == Observed::Live || !owes(shard);
+                if !all(&step.new, is_live) || !step.old.iter().all(caught_up) {
                     return Progress::Waiting;
                 }
                 *live = live.without(&step.old).with(&step.new);
@@ -221,16 +245,28 @@ impl Rescale {
     }
 
     /// The shards that the present step waits for.
-    pub fn waiting_for(&self, observed: impl Fn(ShardId) -> Observed) -> Vec<ShardId> {
+    pub fn waiting_for(
+        &self,
+        observed: impl Fn(ShardId) -> Observed,
+        owes: impl Fn(ShardId) -> bool,
+    ) -> Vec<ShardId> {
         let Some(step) = &self.step else { return Vec::new() };
-        let (plan, good): (Plan, fn(Observed) -> bool) = match step.phase {
-            Phase::StandBy => (step.new.clone(), |at| {
-                matches!(at, Observed::StandingBy | Observed::Live)
-            }),
-            Phase::GoLive => (step.new.with(&step.old), |at| at == Observed::Live),
-            Phase::Drain => (step.old.clone(), |at| at == Observed::Free),
+        let (new, old) = (step.new.iter(), step.old.iter());
+        let waits = |shard: &ShardId| match (step.phase, observed(*shard)) {
+            (Phase::StandBy, at) => {
+                step.new.contains(*shard) && matches!(at, Observed::Free | Observed::Away)
+            }
+            (Phase::GoLive, at) if step.new.contains(*shard) => at != Observed::Live,
+            (Phase::GoLive, at) => at != Observed::Live && owes(*shard),
+            (Phase::Drain, at) => step.old.contains(*shard) && at != Observed::Free,
         };
-        plan.iter().filter(|shard| !good(observed(*shard))).collect()
+        new.chain(old).filter(waits).collect()
+    }
+
+    /// Whether the present step is about this shard.
+    pub fn concerns(&self, shard: ShardId) -> bool {
+        let step = self.step.as_ref();
+        step.is_some_and(|step| step.new.contains(shard) || step.old.contains(shard))
     }
 }
 

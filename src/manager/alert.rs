@@ -20,6 +20,8 @@ pub enum AlertKind {
     Disconnect,
     /// Session starts run low.
     Budget,
+    /// The number of shards changes, or should.
+    Plan,
     /// A worker needs an operator.
     Worker,
 }

@@ -21,11 +21,12 @@ use super::handle::{Caller, DisconnectError, IdentifyError};
 use super::request::{Answer, Request};
 use super::settings::Settings;
 use crate::clock::Clock;
-use crate::store::{ChosenCount, DiscordFacts, HaltRecord, Saved, Write};
+use crate::store::{DiscordFacts, HaltRecord, Saved, Write};
 use crate::supervisor::Processes;
 
 mod beat;
 mod connect;
+mod count;
 mod dice;
 mod discord;
 mod durable;
@@ -35,8 +36,9 @@ mod rolling;
 mod starts;
 mod workers;
 
+use count::FirstPlan;
+pub(super) use count::{Counting, LOOK_EVERY};
 pub(super) use dice::Dice;
-use rescale::FirstPlan;
 pub(super) use rescale::Told;
 pub(super) use starts::Starts;
 pub(super) use workers::{Run, Worker};
@@ -82,13 +84,8 @@ pub(super) struct Fleet {
     rescale: Option<Rescale>,
     /// When it last went on.
     rescale_since: Tick,
-    chosen: Option<ChosenCount>,
-    /// Another number that is due, and the words for it.
-    pub(super) proposal: Option<(u32, String)>,
-    /// The close code with which Discord refused the number of shards.
-    refused_with: Option<u16>,
-    /// When to look whether another number is due.
-    look_at: Option<Tick>,
+    pub(super) counting: Counting,
+    started: Tick,
     pub(super) workers: BTreeMap<WorkerId, Worker>,
     waiters: BTreeMap<ShardId, oneshot::Sender<Result<Permit, IdentifyError>>>,
     pub(super) stopping: bool,
@@ -151,8 +148,8 @@ impl Fleet {
         if saved.plan.as_ref() != Some(&plan.live) && !plan.live.is_empty() {
             writes.push(Write::Plan(plan.live.clone()));
         }
-        if saved.rescale != plan.rescale {
-            writes.push(Write::Rescale(plan.rescale.clone()));
+        if saved.chosen != plan.counting.chosen {
+            writes.push(Write::Chosen(None));
         }
         let ttl = settings.max_seconds;
         let resume = if settings.forget_resume_points {
@@ -170,10 +167,8 @@ impl Fleet {
             live: plan.live,
             rescale: plan.rescale,
             rescale_since: now,
-            chosen: saved.chosen,
-            proposal: None,
-            refused_with: None,
-            look_at: None,
+            counting: plan.counting,
+            started: now,
             workers: BTreeMap::new(),
             waiters: BTreeMap::new(),
             stopping: false,
@@ -244,6 +239,7 @@ impl Fleet {
                 .as_ref()
                 .and_then(|rolling| rolling.poll_timeout(now)),
             self.starts_timeout(now),
+            self.next_step_due(now),
             self.flush_at,
         ]
         .into_iter()

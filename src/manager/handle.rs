@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use shardman_core::count;
 use shardman_core::identify::USE_WITHIN;
 pub use shardman_core::lease::{BeatError, BeatReport};
 use shardman_core::wire::{BeatAnswer, FleetView, PlanReport, PlanView, ResumePoint, Status};
@@ -297,8 +298,9 @@ impl ManagerHandle {
 
     /// What a change to `target` shards costs, and what speaks against it.
     pub fn price(&self, target: u32) -> PlanReport {
-        let memory = self.memory();
-        self.shared.fleet().price(target, memory)
+        let memory = memory::of(&view::holding(&self.shared.fleet()));
+        let question = self.shared.fleet().question(target, memory);
+        count::price(&question)
     }
 
     /// Changes the number of shards, if that is safe.
@@ -309,7 +311,7 @@ impl ManagerHandle {
         let (reply, answer) = oneshot::channel();
         let request = Request::Rescale {
             target,
-            memory: self.memory(),
+            memory: memory::of(&view::holding(&self.shared.fleet())),
             reply,
         };
         self.requests.send(request).await.map_err(|_| gone())?;
@@ -342,17 +344,6 @@ impl ManagerHandle {
         };
         self.requests.send(request).await.map_err(|_| gone())?;
         answer.await.unwrap_or_else(|_| Err(gone()))
-    }
-
-    /// The memory that one shard takes on this host, and what the host has left,
-    /// in bytes; `None` while no child holds any.
-    fn memory(&self) -> Option<(u64, u64)> {
-        let holding = view::holding(&self.shared.fleet());
-        let bytes = holding
-            .iter()
-            .filter_map(|(pid, shards)| Some((memory::resident(*pid)?, u64::from(*shards))));
-        let (bytes, shards) = bytes.fold((0, 0), |sum, child| (sum.0 + child.0, sum.1 + child.1));
-        Some((bytes / std::num::NonZeroU64::new(shards)?, memory::available()?))
     }
 
     /// Lets the fleet use the reserve of session starts.

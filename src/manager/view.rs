@@ -69,6 +69,7 @@ fn trouble(fleet: &Fleet) -> Vec<String> {
     trouble.extend(fleet.store_trouble.clone());
     trouble.extend(fleet.halted_because());
     trouble.extend(fleet.starts_used_up());
+    trouble.extend(fleet.count_trouble());
     trouble.extend(fleet.restart_paused());
     trouble.extend(fleet.over_their_share());
     for (id, worker) in &fleet.workers {
@@ -114,7 +115,7 @@ pub(super) fn fleet(fleet: &Fleet, clock: &Clock) -> FleetView {
         starts: fleet.starts_view(),
         trouble: trouble(fleet),
         rescale: fleet.rescale_view(now),
-        proposal: fleet.proposal.as_ref().map(|(_, text)| text.clone()),
+        proposal: fleet.counting.proposal.clone(),
         restart: fleet.rolling.as_ref().map(restart_view),
         shards: fleet
             .table

@@ -1,22 +1,45 @@
-//! How much memory processes take, and how much the host has left.
+//! How much memory processes take, and how much is left for more.
 
 use std::fs;
+use std::num::NonZeroU64;
 
-/// The memory that a process keeps resident, in bytes (proc_pid_statm(5)).
-pub(crate) fn resident(pid: i32) -> Option<u64> {
+/// The memory that one shard takes, and what is left, in bytes. `holding` names
+/// processes and how many shards each holds; `None` while none holds any.
+pub(crate) fn of(holding: &[(i32, u32)]) -> Option<(u64, u64)> {
+    let known = holding
+        .iter()
+        .filter_map(|(pid, shards)| Some((resident(*pid)?, u64::from(*shards))));
+    let (bytes, shards) = known.fold((0, 0), |sum, child| (sum.0 + child.0, sum.1 + child.1));
+    Some((bytes / NonZeroU64::new(shards)?, available()?))
+}
+
+/// The memory that a process keeps resident (proc_pid_statm(5)).
+fn resident(pid: i32) -> Option<u64> {
     let statm = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
     let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;
     let page = u64::try_from(rustix::param::page_size()).ok()?;
     Some(pages * page)
 }
 
-/// The memory that new work can have without swapping, in bytes
-/// (proc_meminfo(5), MemAvailable).
-pub(crate) fn available() -> Option<u64> {
+/// What new work can have: the host's share (proc_meminfo(5), MemAvailable), or
+/// what our own control group leaves, whichever is less.
+fn available() -> Option<u64> {
     let meminfo = fs::read_to_string("/proc/meminfo").ok()?;
     let line = meminfo.lines().find(|line| line.starts_with("MemAvailable:"))?;
     let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(kib * 1024)
+    let host = kib * 1024;
+    Some(group_leaves().map_or(host, |group| group.min(host)))
+}
+
+/// What cgroup v2 leaves this process, where it limits it.
+fn group_leaves() -> Option<u64> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let number = |file: &str| -> Option<u64> {
+        let text = fs::read_to_string(format!("/sys/fs/cgroup{path}/{file}")).ok()?;
+        text.trim().parse().ok()
+    };
+    Some(number("memory.max")?.saturating_sub(number("memory.current")?))
 }
 
 #[cfg(test)]
@@ -24,10 +47,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn this_process_takes_some_and_the_host_has_some_left() {
+    fn this_process_takes_some_and_some_is_left() {
         let own = i32::try_from(std::process::id()).unwrap();
-        assert!(resident(own).unwrap() > 100_000);
-        assert!(available().unwrap() > 0);
-        assert_eq!(resident(-1), None);
+        let (each, left) = of(&[(own, 2), (-1, 7)]).unwrap();
+        assert!(each > 100_000 && left > 0);
+        assert_eq!(of(&[]), None);
     }
 }

@@ -144,7 +144,10 @@ fn four_become_eight_and_sixteen_shard_by_shard_and_nothing_is_missed() {
 fn five_become_seven_beside_them_and_go_back() {
     let rehearsal = Rehearsal::start(5, &[]);
     rehearsal.ask(7);
-    let begun = rehearsal.plan().rescale.unwrap();
+    let begun = eventually(seconds(5.0), "the first step", || {
+        let rescale = rehearsal.plan().rescale;
+        rescale.filter(|rescale| rescale.phase.is_some())
+    });
     assert_eq!((begun.steps, begun.new.len(), begun.old.len()), (1, 7, 5));
     let_pass(seconds(2.0));
     rehearsal.ask(5);
@@ -274,7 +277,7 @@ fn a_rescale_that_runs_out_of_session_starts_waits_for_an_operator() {
             "14",
         ],
     );
-    let rehearsal = Rehearsal::with_sim(sim, 4, &[]);
+    let rehearsal = Rehearsal::with_sim(sim, 4, &[("WORKER_STARTS", "100")]);
     rehearsal.ask(8);
     eventually(seconds(30.0), "one step is done", || {
         rehearsal.plan().rescale.filter(|rescale| rescale.done == 1)
@@ -342,24 +345,31 @@ impl Plain {
 
 #[test]
 fn plain_clients_are_sent_on_when_their_successors_are_live_and_not_before() {
-    let mut shardman = Shardman::up(&[("MAX_SHARDS", "2"), ("WORKERS", "0")]);
+    let sim = Sim::start(2, 8, &[]);
+    let mut shardman = Shardman::up(&[
+        ("DISCORD_API_URL", &sim.url()),
+        ("BOT_TOKEN", "t"),
+        ("WORKERS", "0"),
+    ]);
+    eventually(seconds(20.0), "Discord has been asked", || {
+        (shardman.fleet().planned == 2).then_some(())
+    });
     let old: Vec<_> = (0..2).map(|_| Plain::connect(&shardman).unwrap()).collect();
     assert!(old.iter().all(|client| client.beat(&shardman)));
     assert!(Plain::connect(&shardman).is_none());
     let answer = post(shardman.address, "/plan", SECRET, r#"{"shards":4}"#);
     assert_eq!(answer.status, 202, "{}", answer.body);
 
-    let (first, second) = (
-        Plain::connect(&shardman).unwrap(),
-        Plain::connect(&shardman).unwrap(),
-    );
+    let first = eventually(seconds(5.0), "the first step", || Plain::connect(&shardman));
+    let second = Plain::connect(&shardman).unwrap();
     assert_eq!((&*first.shard, &*second.shard), ("0/4", "2/4"));
     assert!(Plain::connect(&shardman).is_none(), "one step at a time");
-    assert!(first.beat(&shardman));
-    let_pass(seconds(1.0));
-    assert!(old[0].beat(&shardman), "2/4 is not live yet");
-    assert!(second.beat(&shardman));
-    eventually(seconds(5.0), "0/2 is told to go", || {
+    // What a bot counts just after it was told its slot says nothing yet.
+    assert!(first.beat(&shardman) && second.beat(&shardman));
+    let_pass(seconds(2.0));
+    assert!(old[0].beat(&shardman), "nobody can have connected yet");
+    eventually(seconds(20.0), "0/2 is told to go", || {
+        assert!(first.beat(&shardman) && second.beat(&shardman));
         (!old[0].beat(&shardman)).then_some(())
     });
     assert!(old[1].beat(&shardman), "1/2 has no successor yet");
@@ -367,8 +377,8 @@ fn plain_clients_are_sent_on_when_their_successors_are_live_and_not_before() {
     let third = eventually(seconds(5.0), "the next step begins", || Plain::connect(&shardman));
     let fourth = Plain::connect(&shardman).unwrap();
     assert_eq!((&*third.shard, &*fourth.shard), ("1/4", "3/4"));
-    assert!(third.beat(&shardman) && fourth.beat(&shardman));
-    eventually(seconds(5.0), "1/2 is told to go", || {
+    eventually(seconds(20.0), "1/2 is told to go", || {
+        assert!(third.beat(&shardman) && fourth.beat(&shardman));
         (!old[1].beat(&shardman)).then_some(())
     });
     for client in [&first, &second, &third, &fourth] {

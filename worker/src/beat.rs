@@ -107,8 +107,7 @@ impl Figures {
     }
 }
 
-/// Nothing acknowledged means that READY itself was not delivered: then the
-/// next holder must not resume behind it.
+/// Nothing acknowledged means that there was no READY yet.
 fn resume_point((session_id, resume_url, acks): &(String, String, Acks)) -> Option<ResumePoint> {
     let sequence = acks.last();
     (sequence > 0).then(|| ResumePoint {

@@ -27,7 +27,7 @@ use crate::sink::Lane;
 const FLUSH_STOPPING: Duration = Duration::from_millis(500);
 /// How long a shard that was asked to leave waits for its sink. Its lease goes
 /// on meanwhile.
-const DRAIN_PATIENCE: Duration = Duration::from_secs(60);
+const DRAIN_PATIENCE: Duration = Duration::from_secs(100);
 /// How often a silent manager is looked for in the beats' answers.
 const SILENCE_CHECK: Duration = Duration::from_millis(100);
 const LAST_BEAT_TIMEOUT: Duration = Duration::from_millis(300);
@@ -294,10 +294,13 @@ impl Holder {
             self.lane.drained().await;
             sink.flush(DRAIN_PATIENCE).await;
         };
-        tokio::select! {
+        let done = tokio::select! {
             biased;
-            () = stop.cancelled() => {}
-            _ = tokio::time::timeout(DRAIN_PATIENCE, delivered) => {}
+            () = stop.cancelled() => return,
+            done = tokio::time::timeout(DRAIN_PATIENCE, delivered) => done,
+        };
+        if done.is_err() {
+            warn!(shard.id = %self.lease.shard, "the sink did not take the last events of shard {}", self.lease.shard);
         }
     }
 

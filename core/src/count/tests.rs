@@ -16,9 +16,9 @@ const LARGE: Bot = Bot {
     most_guilds: 1_100,
 };
 
-fn question(live: &Plan, target: u32, bot: Bot) -> Question<'_> {
+fn question(live: &Plan, target: u32, bot: Bot) -> Question {
     Question {
-        live,
+        live: live.clone(),
         target,
         bot,
         starts: Some((900, 1000)),
@@ -52,6 +52,23 @@ fn too_few_shards_for_the_guilds_are_refused() {
 }
 
 #[test]
+fn guilds_that_nobody_counted_are_not_taken_for_none() {
+    let bot = |counts: &[u64]| Bot::new(Some(100), 1, 100, counts).guilds;
+    assert_eq!(bot(&[]), 100_000, "as many as Discord plans for");
+    assert_eq!(bot(&[900, 1_100]), 100_000, "the others are like those");
+    assert_eq!(Bot::new(None, 1, 4, &[]).guilds, 0);
+}
+
+#[test]
+fn to_stay_is_always_possible_while_a_change_is_under_way() {
+    let live = Plan::of_total(200);
+    let mut asked = question(&live, 200, LARGE);
+    asked.under_way = true;
+    asked.halted = Some("halted".to_owned());
+    assert_eq!(price(&asked).refusals, [] as [String; 0]);
+}
+
+#[test]
 fn a_split_costs_the_new_shards_one_after_another() {
     let live = Plan::of_total(4);
     let report = price(&question(&live, 8, SMALL));
@@ -70,7 +87,7 @@ fn what_is_unsafe_is_refused_with_every_reason() {
     asked.starts = Some((7, 107));
     asked.places = Some(6);
     asked.memory = Some((1 << 30, 1 << 20));
-    asked.halted = Some("halted: the token");
+    asked.halted = Some("halted: the token".to_owned());
     let refusals = price(&asked).refusals.join("\n");
     for word in ["session starts", "SHARDS_PER_WORKER", "memory", "the token"] {
         assert!(refusals.contains(word), "{refusals}");

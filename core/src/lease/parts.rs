@@ -38,8 +38,9 @@ pub struct Lease {
     /// The caller's name for its request, so that it may be repeated.
     pub key: Option<String>,
     pub granted_at: Tick,
-    /// When its holder's identify slot is, if it was told to sleep until one.
-    pub identify_at: Tick,
+    /// From when on its holder may have identified: its slot, or its permit;
+    /// `None` while it waits for one.
+    pub identify_at: Option<Tick>,
     pub last_beat: Tick,
     /// The highest number of a beat.
     pub(super) beats: u64,
@@ -52,6 +53,8 @@ pub struct Lease {
     /// Since when its shard is out of the plan. Kept here, because every beat
     /// asks.
     pub(super) unplanned_since: Option<Tick>,
+    /// Its holder was told to leave, and leaves even if the plan comes back.
+    pub(super) leaving: bool,
     /// Where its entry among the timers is.
     pub(super) timer: Tick,
     pub figures: Figures,
@@ -87,6 +90,13 @@ pub struct BeatReport {
     pub close_code: Option<u16>,
     /// The beat's own number among those of its lease.
     pub number: Option<u64>,
+}
+
+impl Lease {
+    /// Whether its holder was told to leave.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving
+    }
 }
 
 impl Figures {

@@ -122,6 +122,7 @@ impl Fleet {
         // may have used it this moment.
         self.line.used(shard, now);
         self.line.join(shard, now);
+        self.table.set_identify_at(shard, None);
         Ok(shard)
     }
 
@@ -174,6 +175,7 @@ impl Fleet {
                 .is_some_and(|reply| reply.send(Ok(permit)).is_ok());
             let holder = self.table.lease(permit.shard).map(|lease| lease.holder.clone());
             if taken && let Some(holder) = holder {
+                self.table.set_identify_at(permit.shard, Some(now));
                 self.spend_start(permit.shard, &holder, now, now);
                 debug!(shard.id = %permit.shard, "shard {} may identify (permit {})", permit.shard, permit.number);
             } else {

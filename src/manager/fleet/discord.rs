@@ -40,7 +40,7 @@ impl Fleet {
                 if self.live.is_empty() {
                     self.adopt_plan(Plan::of_total(facts.recommended_shards), now);
                 }
-                self.look_at = None;
+                self.look_soon();
                 self.writes.push(Write::Discord(facts.clone()));
                 self.discord = Some(facts);
             }

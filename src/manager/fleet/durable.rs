@@ -28,7 +28,7 @@ impl Fleet {
             }
             self.table.undo(grant.session, now);
         }
-        for answer in &turn.answers {
+        for answer in turn.answers.iter().rev() {
             if let Answer::Rescale { before, .. } = answer {
                 self.undo_rescale((**before).clone(), now);
             }
@@ -92,7 +92,7 @@ impl Fleet {
             }
             // What is under way now is said again; what was undone must not be.
             Write::Rescale(_) => Some(Write::Rescale(self.rescale.clone())),
-            Write::Chosen(_) => Some(Write::Chosen(self.chosen)),
+            Write::Chosen(_) => Some(Write::Chosen(self.counting.chosen)),
             Write::Rolling(_) => {
                 self.rolling_unsaved = true;
                 None

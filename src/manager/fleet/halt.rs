@@ -10,12 +10,12 @@ use crate::store::{HaltRecord, Write};
 
 impl Fleet {
     /// A holder reported how its gateway connection ended.
-    pub(super) fn connection_closed(&mut self, shard: ShardId, code: u16) {
+    pub(super) fn connection_closed(&mut self, shard: ShardId, code: u16, now: Tick) {
         match meaning(Some(code)) {
             CloseMeaning::Halt(remedy) => self.halt(shard, code, remedy),
             CloseMeaning::Plan => {
                 error!(shard.id = %shard, "Discord refused shard {shard} (close code {code}): the number of shards is wrong");
-                self.number_refused(shard, code);
+                self.number_refused(shard, code, now);
             }
             CloseMeaning::NewSession | CloseMeaning::Resume => {}
         }

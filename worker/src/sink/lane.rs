@@ -72,11 +72,14 @@ impl Lane {
         let (open, weight) = (self.is_open(), event.weight());
         self.held_bytes += weight;
         self.held.push_back(event);
+        // READY alone is delivered by nobody else: it stays in front.
+        let keep = usize::from(self.held.front().is_some_and(|first| &*first.kind == "READY"));
         while self.standing_by
             && self.held_bytes > HELD_BYTES
-            && let Some(oldest) = self.held.pop_front()
+            && let Some(oldest) = self.held.remove(keep)
         {
             self.held_bytes -= oldest.weight();
+            oldest.acks.ack(oldest.sequence);
         }
         !open && (self.standing_by || self.held_bytes < HELD_BYTES)
     }

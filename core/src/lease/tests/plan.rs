@@ -34,13 +34,20 @@ fn a_holder_that_understands_is_asked_to_leave_and_keeps_its_lease_meanwhile() {
     table.set_plan(Plan::of_total(2), at(1));
     assert!(beat(&mut table, at(30)).unwrap().drain);
     table.set_plan(Plan::of_total(4), at(31));
-    assert!(!beat(&mut table, at(60)).unwrap().drain, "the plan came back");
-    table.set_plan(Plan::of_total(2), at(61));
-    assert!(beat(&mut table, at(120)).unwrap().drain);
-    assert!(table.lease(shard).is_some());
+    assert!(beat(&mut table, at(60)).unwrap().drain, "it leaves already");
+    assert!(table.lease(shard).unwrap().is_leaving());
     assert_eq!(
-        beat(&mut table, at(61) + DRAIN_WITHIN),
+        beat(&mut table, at(1) + DRAIN_WITHIN),
         Err(BeatError::OutOfPlan),
         "not for ever"
     );
+}
+
+#[test]
+fn a_holder_that_was_not_told_to_leave_stays_when_the_plan_comes_back() {
+    let mut table = table(4);
+    claim(&mut table, 3, at(0));
+    table.set_plan(Plan::of_total(2), at(1));
+    table.set_plan(Plan::of_total(4), at(2));
+    assert_eq!(beat(&mut table, 3, at(3)).map(|_| ()), Ok(()));
 }
