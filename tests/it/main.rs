@@ -18,6 +18,7 @@ mod manager_crash;
 mod order;
 mod rescale;
 mod rescale_due;
+mod rescale_plain;
 mod rest;
 mod restart;
 mod resume;

@@ -3,11 +3,13 @@
 
 use std::time::{Duration, Instant};
 
+mod arrivals;
 mod http;
 mod process;
 mod sim;
 mod webhook;
 
+pub use arrivals::Arrivals;
 pub use http::{Connection, Response, call, get, post};
 pub use process::{Program, Running, Shardman, free_port, signal, tools};
 pub use sim::Sim;
