@@ -153,6 +153,10 @@ impl LeaseTable {
             .state
             .filter(|after| before != Some(*after))
             .map(|after| (before, after));
+        let known = lease.figures.close_code;
+        let closed = report
+            .close_code
+            .filter(|code| change.is_some() || known != Some(*code));
         lease.last_beat = now;
         lease.heard = true;
         lease.deadline = lease.deadline.max(now + lease.ttl);
@@ -160,6 +164,7 @@ impl LeaseTable {
         Ok(Beaten {
             shard,
             change,
+            closed,
             outdated,
             drain: drain.is_some(),
         })

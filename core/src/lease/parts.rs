@@ -147,6 +147,9 @@ pub struct Beaten {
     pub shard: ShardId,
     /// The state before and after, where it changed.
     pub change: Option<(Option<ShardState>, ShardState)>,
+    /// The close code that ended a gateway connection, when it is news: a holder
+    /// that waits repeats it.
+    pub closed: Option<u16>,
     /// An older beat than one that was already seen: it tells no news.
     pub outdated: bool,
     /// Its shard is out of the plan: the holder is to leave.

@@ -19,10 +19,8 @@ impl Fleet {
     ) -> Result<Told, BeatError> {
         let point = report.gateway.take();
         let guild_count = report.guild_count;
-        let close_code = report.close_code;
-        let plain = report.state.is_none();
         // A plain beat says no state; a latency comes from a gateway connection.
-        let has_gateway = plain && report.latency.is_some_and(|latency| latency > 0.0);
+        let has_gateway = report.state.is_none() && report.latency.is_some_and(|latency| latency > 0.0);
         let beaten = self.table.beat(&holder(caller), session, report, now);
         let beaten = match beaten {
             Ok(beaten) => beaten,
@@ -40,8 +38,7 @@ impl Fleet {
         if has_gateway && self.line.connected(beaten.shard, now) {
             self.changed = true;
         }
-        // A holder that waits repeats the code; it is news once.
-        if let Some(code) = close_code.filter(|_| beaten.change.is_some() || plain) {
+        if let Some(code) = beaten.closed {
             self.connection_closed(beaten.shard, code, now);
         }
         if let Some(point) = point {
