@@ -77,8 +77,8 @@ impl Bot {
         }
     }
 
-    /// Why Discord would not take this number.
-    pub fn refuses(&self, total: u32) -> Option<String> {
+    /// Why this number is no number of shards for this bot, whatever its guilds.
+    pub fn disallows(&self, total: u32) -> Option<String> {
         if total == 0 || total > MAX_SHARDS {
             return Some(format!("the number of shards must be from 1 to {MAX_SHARDS}"));
         }
@@ -97,6 +97,14 @@ impl Bot {
             return Some(format!(
                 "a bot of this size must run a multiple of {multiple} shards, or Discord closes them with code 4010; take {near}"
             ));
+        }
+        None
+    }
+
+    /// Why Discord would not take this number.
+    pub fn refuses(&self, total: u32) -> Option<String> {
+        if let Some(reason) = self.disallows(total) {
+            return Some(reason);
         }
         let each = self.guilds / u64::from(total);
         (each > GUILDS_PER_SHARD).then(|| {

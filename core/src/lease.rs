@@ -21,6 +21,7 @@ pub use parts::{
     BeatError, BeatReport, Beaten, Claim, ClaimError, EndCause, Figures, Holder, Lease, LeaseEffect,
     LeaseRecord, LeaseWrite,
 };
+use parts::{may_speak_for, whole_ms};
 
 /// How long after its deadline a lease is declared lost. Beats that lie in a
 /// socket buffer when the deadline passes get this long to be read.
@@ -216,7 +217,7 @@ impl LeaseTable {
         }
     }
 
-    /// The holder waits for its turn to identify, or has got it.
+    /// The holder waits for its turn, or has got it.
     pub fn set_identify_at(&mut self, shard: ShardId, at: Option<Tick>) {
         if let Some(lease) = self.leases.get_mut(&shard) {
             lease.identify_at = at;
@@ -384,18 +385,5 @@ impl LeaseTable {
         if self.plan.contains(shard) {
             self.free.insert(shard);
         }
-    }
-}
-
-fn whole_ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// A child speaks for itself alone; whoever knows the shared secret may speak
-/// for every lease, as in the published API.
-fn may_speak_for(caller: &Holder, holder: &Holder) -> bool {
-    match caller {
-        Holder::External => true,
-        Holder::Child(_) => caller == holder,
     }
 }

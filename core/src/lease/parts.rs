@@ -217,3 +217,16 @@ pub enum LeaseEffect {
         silent_ms: u64,
     },
 }
+
+pub(super) fn whole_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A child speaks for itself alone; whoever knows the shared secret may speak
+/// for every lease, as in the published API.
+pub(super) fn may_speak_for(caller: &Holder, holder: &Holder) -> bool {
+    match caller {
+        Holder::External => true,
+        Holder::Child(_) => caller == holder,
+    }
+}

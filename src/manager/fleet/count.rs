@@ -169,7 +169,7 @@ impl Fleet {
         {
             return None;
         }
-        let reason = self.bot().refuses(total)?;
+        let reason = self.bot().disallows(total)?;
         Some(format!("MAX_SHARDS is {total}: {reason}"))
     }
 
