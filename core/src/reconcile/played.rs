@@ -4,7 +4,9 @@
 
 use proptest::prelude::*;
 
+use super::{Action, StopCause};
 use crate::rescale::Rescale;
+use crate::tick::Tick;
 use game::{Game, Holder, Run, SECOND, count};
 
 mod game;
@@ -180,6 +182,20 @@ fn four_small_children_become_four_large_ones_in_a_rescale() {
     let grown = Event::Settings { workers: 4, each: 2 };
     let game = play(4, 1, 4, true, &[Event::Pass(20), grown, Event::Rescale(7)]);
     assert_eq!((game.live.len(), sizes(&game)), (8, vec![2; 4]));
+    let for_room = |(_, action): &&(Tick, Action)| {
+        matches!(
+            action,
+            Action::Stop {
+                cause: StopCause::Room,
+                ..
+            }
+        )
+    };
+    assert_eq!(
+        game.actions.iter().find(for_room),
+        None,
+        "whoever holds a shard is left alone"
+    );
 }
 
 #[test]
@@ -198,6 +214,14 @@ fn children_grow_when_externals_vanish() {
     let vanish = [Event::Externals(6), Event::Pass(30), Event::Externals(0)];
     let game = play(2, 4, 8, true, &vanish);
     assert_eq!(sizes(&game), [4; 2]);
+}
+
+#[test]
+fn children_that_take_less_than_they_were_told_are_not_started_and_stopped_for_ever() {
+    let mut game = Game::new(6, 4, 4, true);
+    game.shy = true;
+    game.calm_down();
+    assert_eq!(game.running(), 4);
 }
 
 proptest! {

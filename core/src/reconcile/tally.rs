@@ -189,8 +189,9 @@ impl<'a> Tally<'a> {
             })
             .sum();
         let too_many = self.running > self.desired.enough_workers();
-        // One that holds nothing may yet be needed: it has its time.
-        (too_many && least.holding > 0 && room >= self.desired.shards).then_some(worker)
+        // One that holds nothing and may run has its time: it may yet be needed.
+        let has_time = least.holding == 0 && !beyond_the_limit;
+        (too_many && !has_time && room >= self.desired.shards).then_some(worker)
     }
 
     fn most_each(&self) -> u32 {

@@ -251,6 +251,10 @@ fn the_child_that_holds_least_is_stopped_when_the_others_have_room_for_it() {
         ..desired(2, 4, 8)
     };
     check_quiet(&rescaling, &fleet, &[]);
+    // Who holds nothing has a minute, unless it may not run at all.
+    let empty = [(0, Phase::Full, 4, 4), (1, Phase::Full, 4, 4), idle(2, 4, 0)];
+    check_quiet(&desired(3, 4, 8), &empty, &[]);
+    check_quiet(&desired(2, 4, 8), &empty, &[stop(2, StopCause::Retired)]);
     // Without room: only one that may not run at all, and others grow for it.
     let full = [
         (0, Phase::Full, 2, 2),

@@ -49,6 +49,8 @@ pub(super) struct Game {
     pub(super) leases: BTreeMap<ShardId, (Holder, Tick)>,
     pub(super) children: BTreeMap<u32, Child>,
     pub(super) externals: u32,
+    /// Children take one shard, whatever they were told.
+    pub(super) shy: bool,
     pub(super) reconciler: Reconciler,
     pub(super) actions: Vec<(Tick, Action)>,
 }
@@ -73,6 +75,7 @@ impl Game {
             leases: BTreeMap::new(),
             children: BTreeMap::new(),
             externals: 0,
+            shy: false,
             reconciler: Reconciler::default(),
             actions: Vec::new(),
         }
@@ -124,7 +127,8 @@ impl Game {
                     }
                 }
                 Run::Running if !child.deaf && child.registers <= now => {
-                    let spare = child.capacity.saturating_sub(self.holding(index));
+                    let most = if self.shy { 1 } else { child.capacity };
+                    let spare = most.saturating_sub(self.holding(index));
                     self.take(Holder::Child(index), spare);
                 }
                 Run::Running | Run::Stopping { .. } | Run::Resting { .. } | Run::Halted => {}
