@@ -6,12 +6,19 @@ use std::time::Duration;
 
 use crate::id::{PoolId, WorkerId};
 use crate::tick::Tick;
+use tally::Tally;
 
+#[cfg(test)]
+mod played;
+mod tally;
 #[cfg(test)]
 mod tests;
 
 /// How long a child may live without holding any shard.
 pub const REGISTER_WITHIN: Duration = Duration::from_secs(60);
+
+/// How long a child must have been one too many before it is stopped.
+pub const RETIRE_AFTER: Duration = Duration::from_secs(10);
 
 /// What an operator wants of one pool.
 #[derive(Clone, Debug)]
@@ -21,10 +28,27 @@ pub struct Desired {
     pub max_workers: u32,
     /// The most shards that one child takes.
     pub shards_per_worker: u32,
-    /// During a rescale, how many shards there will be for children once it is
-    /// through: one that is started meanwhile is made large enough for some of
-    /// them. Otherwise 0.
-    pub shards_to_come: u32,
+    /// The shards for children in all: what is planned, and what a rescale
+    /// will plan, less what externals hold.
+    pub shards: u32,
+    /// The number of shards changes: a child that is started meanwhile gets all
+    /// the room that one may have, for the steps to come.
+    pub rescaling: bool,
+    /// Whether children are sure to take what is free while they have a place
+    /// for it. Then no more of them run than the shards need.
+    pub packs: bool,
+}
+
+impl Desired {
+    /// When more children run than these, one may be too many.
+    pub fn enough_workers(&self) -> u32 {
+        match self.packs {
+            true => self
+                .max_workers
+                .min(self.shards.div_ceil(self.shards_per_worker.max(1))),
+            false => self.max_workers,
+        }
+    }
 }
 
 /// Where a child is.
@@ -52,9 +76,26 @@ pub enum Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WorkerView {
     pub phase: Phase,
-    /// The shards it was started for.
+    /// The shards it was started for; 0 for a place that was given up.
     pub capacity: u32,
     pub holding: u32,
+    /// It left a free shard alone for [`REGISTER_WITHIN`] when it last could
+    /// take one: its free places count for nothing.
+    pub passes: bool,
+}
+
+/// The fleet, as observed.
+#[derive(Clone, Copy, Debug)]
+pub struct Observed<'a> {
+    pub workers: &'a BTreeMap<WorkerId, WorkerView>,
+    /// The children that lost a lease.
+    pub lapsed: &'a [WorkerId],
+    /// How many planned shards are free.
+    pub uncovered: u32,
+    /// Every planned shard is ready, and no planned restart is under way.
+    pub whole: bool,
+    /// A child that is stopped now could be started again.
+    pub may_restart: bool,
 }
 
 /// Why a child is stopped.
@@ -66,6 +107,10 @@ pub enum StopCause {
     LeaseLapsed,
     /// It holds nothing, and nothing is left for it to hold.
     Surplus,
+    /// The others have room for what it holds, and are enough.
+    Retired,
+    /// It was started for fewer shards than there are to hold now.
+    Room,
     /// An operator wants its next run.
     Restart,
     /// The manager stops, and the fleet with it.
@@ -78,6 +123,8 @@ impl StopCause {
             Self::NeverRegistered => "it held no shard in time",
             Self::LeaseLapsed => "a lease of it lapsed",
             Self::Surplus => "nothing is left for it to hold",
+            Self::Retired => "the other workers have room for its shards",
+            Self::Room => "it starts again at once, for more shards",
             Self::Restart => "it starts again at once",
             Self::Shutdown => "the fleet stops",
         }
@@ -90,117 +137,83 @@ pub enum Action {
     Stop { worker: WorkerId, cause: StopCause },
 }
 
-/// Compares and answers with actions. `uncovered` is the number of planned
-/// shards that are free; `lapsed` are the children that lost a lease.
-pub fn reconcile(
-    desired: &Desired,
-    workers: &BTreeMap<WorkerId, WorkerView>,
-    lapsed: &[WorkerId],
-    uncovered: u32,
-    now: Tick,
-) -> Vec<Action> {
-    let mut actions = Vec::new();
-    let mut need = uncovered;
-    let mut running = 0;
-    let mut places = 0;
-    // First of all, so that no shard of it waits for a spare place elsewhere.
-    for (worker, view) in workers.iter().filter(|(_, view)| view.phase == Phase::Returning) {
-        let shards = need.min(view.capacity).min(desired.shards_per_worker.max(1));
-        if shards > 0 {
-            need -= shards;
-            running += 1;
-            places += shards;
-            actions.push(Action::Start {
-                worker: worker.clone(),
-                shards,
-            });
-        }
-    }
-    for (worker, view) in workers {
-        if !matches!(view.phase, Phase::Stopping | Phase::Returning) {
-            places += view.capacity;
-        }
-        match view.phase {
-            Phase::Short { .. } | Phase::Idle { .. } | Phase::Full if lapsed.contains(worker) => {
-                running += 1;
-                actions.push(Action::Stop {
-                    worker: worker.clone(),
-                    cause: StopCause::LeaseLapsed,
-                });
-            }
-            Phase::Short { since } if view.holding == 0 && now >= since + REGISTER_WITHIN => {
-                running += 1;
-                actions.push(Action::Stop {
-                    worker: worker.clone(),
-                    cause: StopCause::NeverRegistered,
-                });
-            }
-            Phase::Short { since } => {
-                running += 1;
-                if now < since + REGISTER_WITHIN {
-                    need = need.saturating_sub(view.capacity.saturating_sub(view.holding));
-                }
-            }
-            Phase::Idle { since } if view.holding == 0 && now >= since + REGISTER_WITHIN => {
-                running += 1;
-                actions.push(Action::Stop {
-                    worker: worker.clone(),
-                    cause: StopCause::Surplus,
-                });
-            }
-            Phase::Idle { .. } | Phase::Full | Phase::Stopping => running += 1,
-            Phase::Restarting => {
-                running += 1;
-                need = need.saturating_sub(view.capacity.saturating_sub(view.holding));
-            }
-            Phase::Returning => {}
-            // Its shards wait for it: another child in its place would only
-            // multiply a crash loop.
-            Phase::BackingOff { until } if until > now => need = need.saturating_sub(view.capacity),
-            Phase::Halted => need = need.saturating_sub(view.capacity),
-            Phase::BackingOff { .. } => {}
-        }
-    }
-    for index in 0..desired.max_workers {
-        if need == 0 || running >= desired.max_workers {
-            break;
-        }
-        let worker = WorkerId::new(&desired.pool, index);
-        let startable = match workers.get(&worker).map(|view| view.phase) {
-            None => true,
-            Some(Phase::BackingOff { until }) => until <= now,
-            Some(
-                Phase::Short { .. }
-                | Phase::Idle { .. }
-                | Phase::Full
-                | Phase::Stopping
-                | Phase::Restarting
-                | Phase::Returning
-                | Phase::Halted,
-            ) => false,
-        };
-        if startable {
-            let to_come = desired.shards_to_come.saturating_sub(places);
-            let shards = need.max(to_come).min(desired.shards_per_worker.max(1));
-            need = need.saturating_sub(shards);
-            places += shards;
-            running += 1;
-            actions.push(Action::Start { worker, shards });
-        }
-    }
-    actions
+/// Compares what should run with what runs.
+#[derive(Debug, Default)]
+pub struct Reconciler {
+    /// The child that is one too many, and since when.
+    spare: Option<(WorkerId, Tick)>,
 }
 
-/// When to compare again although nothing changed.
-pub fn poll_timeout(workers: &BTreeMap<WorkerId, WorkerView>, now: Tick) -> Option<Tick> {
-    workers
-        .values()
-        .filter_map(|view| match view.phase {
+impl Reconciler {
+    /// Says what is to be started and stopped now.
+    pub fn poll(&mut self, desired: &Desired, observed: &Observed<'_>, now: Tick) -> Vec<Action> {
+        let mut tally = Tally::of(desired, observed, now);
+        // First of all, so that no shard of it waits for a spare place elsewhere.
+        for (worker, view) in with_phase(observed, |phase| phase == Phase::Returning) {
+            tally.start(worker, observed.uncovered.min(view.capacity));
+        }
+        // Whoever waits keeps its share from new places, not from one that has
+        // waited already.
+        let due = |phase| matches!(phase, Phase::BackingOff { until } if until <= now);
+        for (worker, view) in with_phase(observed, due).filter(|(_, view)| view.capacity > 0) {
+            tally.start(worker, tally.need().min(view.capacity));
+        }
+        let known = u32::try_from(observed.workers.len()).unwrap_or(u32::MAX);
+        for index in 0..desired.max_workers.saturating_add(known) {
+            if !tally.has_room_for_a_process() || tally.open() == 0 {
+                break;
+            }
+            let worker = WorkerId::new(&desired.pool, index);
+            let view = observed.workers.get(&worker);
+            if view.is_none_or(|view| view.capacity == 0 && due(view.phase)) {
+                tally.start(&worker, 0);
+            }
+        }
+        if observed.may_restart
+            && let Some(worker) = tally.to_be_restarted_larger(observed)
+        {
+            tally.stop(worker, StopCause::Room);
+        }
+        self.retire(&mut tally, observed, now);
+        tally.actions
+    }
+
+    /// When to compare again although nothing changed.
+    pub fn poll_timeout(&self, workers: &BTreeMap<WorkerId, WorkerView>, now: Tick) -> Option<Tick> {
+        let of_workers = workers.values().filter_map(|view| match view.phase {
             Phase::Short { since } => Some(since + REGISTER_WITHIN),
             Phase::Idle { since } => (view.holding == 0).then(|| since + REGISTER_WITHIN),
             Phase::BackingOff { until } => Some(until),
             Phase::Full | Phase::Stopping | Phase::Restarting | Phase::Returning | Phase::Halted => None,
-        })
-        .filter(|at| *at > now)
-        .min()
+        });
+        let spare = self.spare.iter().map(|(_, since)| *since + RETIRE_AFTER);
+        of_workers.chain(spare).filter(|at| *at > now).min()
+    }
+
+    /// Stops a child that is one too many, once it has been for a while.
+    fn retire(&mut self, tally: &mut Tally<'_>, observed: &Observed<'_>, now: Tick) {
+        let Some(worker) = tally.one_too_many(observed) else {
+            self.spare = None;
+            return;
+        };
+        let since = match &self.spare {
+            Some((earlier, since)) if earlier == worker => *since,
+            Some(_) | None => now,
+        };
+        self.spare = Some((worker.clone(), since));
+        if now >= since + RETIRE_AFTER {
+            self.spare = None;
+            tally.stop(worker, StopCause::Retired);
+        }
+    }
+}
+
+fn with_phase<'a>(
+    observed: &Observed<'a>,
+    wanted: impl Fn(Phase) -> bool,
+) -> impl Iterator<Item = (&'a WorkerId, &'a WorkerView)> {
+    observed
+        .workers
+        .iter()
+        .filter(move |(_, view)| wanted(view.phase))
 }

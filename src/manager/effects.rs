@@ -53,6 +53,8 @@ impl Effects {
                     StopCause::LeaseLapsed => LAPSED_GRACE,
                     StopCause::NeverRegistered
                     | StopCause::Surplus
+                    | StopCause::Retired
+                    | StopCause::Room
                     | StopCause::Restart
                     | StopCause::Shutdown => self.settings.grace,
                 };

@@ -8,7 +8,7 @@ use std::time::Duration;
 use shardman_core::identify::{IDENTIFY_GAP, IdentifyLine, Permit, USE_WITHIN};
 use shardman_core::lease::{Holder, LeaseRecord, LeaseTable};
 use shardman_core::ledger::Ledger;
-use shardman_core::reconcile::StopCause;
+use shardman_core::reconcile::{Reconciler, StopCause};
 use shardman_core::rescale::Rescale;
 use shardman_core::resume::ResumeBook;
 use shardman_core::rolling::Rolling;
@@ -31,6 +31,7 @@ mod dice;
 mod discord;
 mod durable;
 mod halt;
+mod places;
 mod rescale;
 mod rolling;
 mod starts;
@@ -99,6 +100,7 @@ pub(super) struct Fleet {
     unflushed_counts: bool,
     flush_at: Option<Tick>,
     changed: bool,
+    reconciler: Reconciler,
     /// Children that lost a lease since the last look.
     lapsed: Vec<WorkerId>,
     writes: Vec<Write>,
@@ -180,6 +182,7 @@ impl Fleet {
             unflushed_counts: false,
             flush_at: None,
             changed: true,
+            reconciler: Reconciler::default(),
             lapsed: Vec::new(),
             writes,
             answers: Vec::new(),

@@ -118,9 +118,9 @@ impl Settings {
         Some(most.saturating_mul(self.shards_per_worker(planned)))
     }
 
-    /// The most children for a plan of `planned` shards. Each is started for
-    /// what is uncovered then, which may be less than it could take; so more of
-    /// them may be needed than fit the plan in theory.
+    /// The most children for a plan of `planned` shards. Without a bound it is
+    /// one for each: a child is started for what has no place then, which may
+    /// be less than it could take.
     pub fn max_workers(&self, planned: u32) -> u32 {
         self.max_workers.map_or(planned, |most| most.min(planned))
     }

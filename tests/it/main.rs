@@ -16,6 +16,7 @@ mod fleet;
 mod halt;
 mod manager_crash;
 mod order;
+mod places;
 mod rescale;
 mod rescale_due;
 mod rescale_plain;

@@ -1,11 +1,13 @@
 use super::*;
 
-fn desired(max_workers: u32, shards_per_worker: u32) -> Desired {
+fn desired(max_workers: u32, shards_per_worker: u32, shards: u32) -> Desired {
     Desired {
         pool: PoolId::discord(),
         max_workers,
         shards_per_worker,
-        shards_to_come: 0,
+        shards,
+        rescaling: false,
+        packs: true,
     }
 }
 
@@ -27,23 +29,41 @@ fn stop(index: u32, cause: StopCause) -> Action {
     }
 }
 
+type Rows<'a> = &'a [(u32, Phase, u32, u32)];
+
+fn views(rows: Rows<'_>) -> BTreeMap<WorkerId, WorkerView> {
+    let view = |&(index, phase, capacity, holding)| {
+        let view = WorkerView {
+            phase,
+            capacity,
+            holding,
+            passes: false,
+        };
+        (worker(index), view)
+    };
+    rows.iter().map(view).collect()
+}
+
+fn observed(workers: &BTreeMap<WorkerId, WorkerView>, uncovered: u32) -> Observed<'_> {
+    Observed {
+        workers,
+        lapsed: &[],
+        uncovered,
+        whole: uncovered == 0,
+        may_restart: true,
+    }
+}
+
+fn poll(desired: &Desired, rows: Rows<'_>, uncovered: u32) -> Vec<Action> {
+    Reconciler::default().poll(desired, &observed(&views(rows), uncovered), Tick(100_000))
+}
+
+/// A fleet in which every shard that is not free is held by a child.
 #[track_caller]
-fn check(max: u32, per: u32, workers: &[(u32, Phase, u32, u32)], uncovered: u32, expected: &[Action]) {
-    let views = workers
-        .iter()
-        .map(|&(index, phase, capacity, holding)| {
-            (
-                worker(index),
-                WorkerView {
-                    phase,
-                    capacity,
-                    holding,
-                },
-            )
-        })
-        .collect();
+fn check(max: u32, per: u32, rows: Rows<'_>, uncovered: u32, expected: &[Action]) {
+    let held: u32 = rows.iter().map(|(_, _, _, holding)| holding).sum();
     assert_eq!(
-        reconcile(&desired(max, per), &views, &[], uncovered, Tick(100_000)),
+        poll(&desired(max, per, held + uncovered), rows, uncovered),
         expected
     );
 }
@@ -89,23 +109,185 @@ fn a_child_that_is_left_without_shards_is_stopped() {
 
 #[test]
 fn a_child_that_is_started_in_a_rescale_has_room_for_what_comes() {
-    let full = |index| {
-        (
-            worker(index),
-            WorkerView {
-                phase: Phase::Full,
-                capacity: 2,
-                holding: 2,
-            },
-        )
-    };
     let rescale = Desired {
-        shards_to_come: 7,
-        ..desired(4, 4)
+        rescaling: true,
+        ..desired(4, 4, 7)
     };
-    let views = [full(0), full(1)].into();
-    assert_eq!(reconcile(&rescale, &views, &[], 2, Tick(0)), [start(2, 3)]);
-    assert_eq!(reconcile(&rescale, &views, &[], 0, Tick(0)), []);
+    let full = [(0, Phase::Full, 2, 2), (1, Phase::Full, 2, 2)];
+    assert_eq!(poll(&rescale, &full, 2), [start(2, 4)]);
+    assert_eq!(poll(&rescale, &full, 0), []);
+}
+
+#[test]
+fn an_emptied_small_child_makes_way_for_a_larger_one_while_a_rescale_goes_on() {
+    let rescale = Desired {
+        rescaling: true,
+        ..desired(5, 2, 8)
+    };
+    let mut fleet = [
+        (0, YOUNG, 1, 0),
+        (1, Phase::Full, 1, 1),
+        (2, Phase::Full, 1, 1),
+        (3, Phase::Full, 1, 1),
+        (4, Phase::Full, 2, 2),
+    ];
+    assert_eq!(poll(&rescale, &fleet, 2), [stop(0, StopCause::Surplus)]);
+    fleet[0].1 = Phase::Stopping;
+    assert_eq!(poll(&rescale, &fleet, 2), []);
+    (fleet[0].1, fleet[0].2) = (DUE, 0);
+    assert_eq!(poll(&rescale, &fleet, 2), [start(0, 2)]);
+    fleet[0] = (0, YOUNG, 2, 0);
+    assert_eq!(poll(&rescale, &fleet, 2), []);
+}
+
+#[test]
+fn places_that_do_not_run_make_nobody_elses_smaller() {
+    for phase in [Phase::Halted, Phase::Stopping, LATER] {
+        let fleet = [(0, phase, 4, 0), (1, DUE, 4, 0)];
+        check(3, 4, &fleet, 4, &[start(1, 4)]);
+    }
+    // What it had is less than what there is now.
+    check(1, 8, &[(0, DUE, 2, 0)], 8, &[start(0, 8)]);
+}
+
+#[test]
+fn who_waits_keeps_no_share_of_what_others_hold_by_now() {
+    let others = (1, Phase::Full, 4, 4);
+    // The shards of the halted one are held by the first; the second died.
+    check(
+        3,
+        4,
+        &[(0, Phase::Halted, 4, 0), others, (2, DUE, 4, 0)],
+        4,
+        &[start(2, 4)],
+    );
+    // A place of nobody's is not opened for them, and one that was given up neither.
+    let waiting = (0, LATER, 4, 0);
+    check(3, 4, &[waiting, others], 4, &[]);
+    check(3, 4, &[waiting, others, (2, DUE, 0, 0)], 4, &[]);
+    check(3, 4, &[waiting, others, (2, DUE, 0, 0)], 6, &[start(2, 2)]);
+}
+
+#[test]
+fn a_place_that_is_due_gets_its_share_before_one_that_waits() {
+    // Externals took what the first had, and two shards are free.
+    let fleet = [(0, LATER, 4, 0), (1, DUE, 2, 0)];
+    assert_eq!(poll(&desired(2, 4, 2), &fleet, 2), [start(1, 2)]);
+    check(2, 4, &fleet, 6, &[start(1, 2)]);
+}
+
+#[test]
+fn a_halted_place_is_no_process() {
+    let fleet = [(0, Phase::Halted, 2, 0), (1, Phase::Full, 2, 2)];
+    check(2, 4, &fleet, 6, &[start(2, 4)]);
+}
+
+#[test]
+fn a_child_that_is_too_small_makes_room_once_nothing_else_can_be_started() {
+    let full = |index, capacity| (index, Phase::Full, capacity, capacity);
+    check(2, 4, &[full(0, 3), full(1, 2)], 3, &[stop(1, StopCause::Room)]);
+    check(3, 4, &[full(0, 3), full(1, 2)], 3, &[start(2, 3)]);
+    // One at a time, and then it gets what there is.
+    check(2, 4, &[full(0, 3), (1, Phase::Restarting, 2, 2)], 3, &[]);
+    check(
+        2,
+        4,
+        &[full(0, 3), (1, Phase::Returning, 2, 0)],
+        5,
+        &[start(1, 4)],
+    );
+    check(2, 4, &[full(0, 3), (1, YOUNG, 4, 0)], 5, &[]);
+    // Not for what a place that backs off will hold.
+    check(2, 4, &[full(0, 3), full(1, 2), (2, LATER, 4, 0)], 3, &[]);
+    check(2, 4, &[full(0, 4), full(1, 4)], 3, &[]);
+    check(0, 4, &[full(0, 2)], 3, &[]);
+}
+
+#[test]
+fn a_child_that_left_shards_alone_is_not_relied_on_nor_restarted_for_more() {
+    let mut views = views(&[(0, YOUNG, 4, 1), (1, Phase::Full, 1, 1)]);
+    views.get_mut(&worker(0)).unwrap().passes = true;
+    let poll = |max| Reconciler::default().poll(&desired(max, 4, 4), &observed(&views, 2), Tick(100_000));
+    assert_eq!(poll(3), [start(2, 2)]);
+    assert_eq!(poll(2), [stop(1, StopCause::Room)]);
+    let idle = Observed {
+        whole: true,
+        ..observed(&views, 0)
+    };
+    let mut reconciler = Reconciler::default();
+    for now in [100_000, 200_000] {
+        let two = desired(1, 4, 2);
+        let actions = reconciler.poll(&two, &idle, Tick(now));
+        assert!(!actions.contains(&stop(1, StopCause::Retired)), "{actions:?}");
+    }
+}
+
+/// What becomes of a fleet in which nothing changes for ten seconds.
+#[track_caller]
+fn check_quiet(desired: &Desired, rows: Rows<'_>, expected: &[Action]) {
+    let views = views(rows);
+    let mut reconciler = Reconciler::default();
+    let mut at = |now| reconciler.poll(desired, &observed(&views, 0), Tick(now));
+    assert_eq!(at(100_000), []);
+    assert_eq!(at(109_999), []);
+    assert_eq!(at(110_000), expected);
+}
+
+#[test]
+fn the_child_that_holds_least_is_stopped_when_the_others_have_room_for_it() {
+    let idle = |index, capacity, holding| (index, Phase::Idle { since: Tick(99_000) }, capacity, holding);
+    let fleet = [idle(0, 2, 1), (1, Phase::Full, 4, 4), idle(2, 4, 3)];
+    let retired = [stop(0, StopCause::Retired)];
+    check_quiet(&desired(2, 4, 8), &fleet, &retired);
+    check_quiet(&desired(9, 4, 8), &fleet, &retired);
+    let unsure = Desired {
+        packs: false,
+        ..desired(9, 4, 8)
+    };
+    check_quiet(&unsure, &fleet, &[]);
+    check_quiet(&desired(9, 3, 8), &fleet, &[]);
+    let rescaling = Desired {
+        rescaling: true,
+        ..desired(2, 4, 8)
+    };
+    check_quiet(&rescaling, &fleet, &[]);
+    // Who holds nothing has a minute, unless it may not run at all.
+    let empty = [(0, Phase::Full, 4, 4), (1, Phase::Full, 4, 4), idle(2, 4, 0)];
+    check_quiet(&desired(3, 4, 8), &empty, &[]);
+    check_quiet(&desired(2, 4, 8), &empty, &[stop(2, StopCause::Retired)]);
+    // Without room: only one that may not run at all, and others grow for it.
+    let full = [
+        (0, Phase::Full, 2, 2),
+        (1, Phase::Full, 4, 4),
+        (2, Phase::Full, 2, 2),
+    ];
+    check_quiet(&desired(3, 4, 8), &full, &[]);
+    check_quiet(&desired(2, 4, 8), &full, &[stop(2, StopCause::Retired)]);
+    check_quiet(&desired(2, 3, 8), &full, &[]);
+}
+
+#[test]
+fn nobody_is_stopped_for_being_one_too_many_while_the_fleet_is_not_whole() {
+    let views = views(&[(0, Phase::Full, 4, 2), (1, Phase::Full, 4, 2)]);
+    let quiet = observed(&views, 0);
+    let troubles = [
+        Observed {
+            whole: false,
+            ..quiet
+        },
+        Observed {
+            may_restart: false,
+            ..quiet
+        },
+    ];
+    for trouble in troubles {
+        let mut reconciler = Reconciler::default();
+        let mut at = |observed, now| reconciler.poll(&desired(2, 4, 4), observed, Tick(now));
+        for (observed, now) in [(&quiet, 0), (&quiet, 9_999), (&trouble, 10_000), (&quiet, 10_001)] {
+            assert_eq!(at(observed, now), []);
+        }
+        assert_eq!(at(&quiet, 20_001), [stop(1, StopCause::Retired)]);
+    }
 }
 
 #[test]
@@ -115,33 +297,29 @@ fn a_place_is_not_filled_twice_while_its_old_process_is_not_gone() {
 
 #[test]
 fn a_child_that_lost_a_lease_is_stopped() {
-    let views = [(
-        worker(0),
-        WorkerView {
-            phase: Phase::Full,
-            capacity: 1,
-            holding: 0,
-        },
-    )]
-    .into();
-    let actions = reconcile(&desired(1, 1), &views, &[worker(0)], 0, Tick(0));
+    let views = views(&[(0, Phase::Full, 1, 0)]);
+    let lapsed = Observed {
+        lapsed: &[worker(0)],
+        ..observed(&views, 0)
+    };
+    let actions = Reconciler::default().poll(&desired(1, 1, 1), &lapsed, Tick(0));
     assert_eq!(actions, [stop(0, StopCause::LeaseLapsed)]);
 }
 
 #[test]
-fn the_next_look_is_when_a_back_off_ends_or_a_registration_is_late() {
-    let view = |phase| WorkerView {
-        phase,
-        capacity: 1,
-        holding: 0,
-    };
-    let views = [
-        (worker(0), view(LATER)),
-        (worker(1), view(YOUNG)),
-        (worker(2), view(Phase::Full)),
-    ]
-    .into();
-    assert_eq!(poll_timeout(&views, Tick(100_000)), Some(Tick(101_000)));
+fn the_next_look_is_when_a_back_off_ends_or_a_registration_is_late_or_a_child_one_too_many() {
+    let views = views(&[(0, LATER, 1, 0), (1, YOUNG, 1, 0), (2, Phase::Full, 1, 0)]);
+    let mut reconciler = Reconciler::default();
+    assert_eq!(
+        reconciler.poll_timeout(&views, Tick(100_000)),
+        Some(Tick(101_000))
+    );
+    let spare = self::views(&[(0, Phase::Full, 4, 2), (1, Phase::Full, 4, 2)]);
+    reconciler.poll(&desired(2, 4, 4), &observed(&spare, 0), Tick(100_000));
+    assert_eq!(
+        reconciler.poll_timeout(&spare, Tick(100_000)),
+        Some(Tick(110_000))
+    );
 }
 
 #[test]
@@ -154,13 +332,7 @@ fn what_a_restarting_child_gives_back_waits_for_its_next_run() {
 fn a_returning_child_is_started_for_what_it_had_whatever_spares_there_are() {
     let spare = (0, YOUNG, 4, 0);
     check(9, 4, &[spare, (1, Phase::Returning, 4, 0)], 4, &[start(1, 4)]);
-    check(
-        9,
-        4,
-        &[(1, Phase::Returning, 2, 0)],
-        4,
-        &[start(1, 2), start(0, 2)],
-    );
+    check(9, 4, &[(1, Phase::Returning, 2, 0)], 4, &[start(1, 4)]);
     check(
         9,
         4,

@@ -51,6 +51,10 @@ impl Fleet {
                     worker,
                     cause: StopCause::Restart,
                 } => self.restart_undone(&worker),
+                Effect::Stop {
+                    worker,
+                    cause: StopCause::Retired | StopCause::Room,
+                } => self.stop_undone(&worker),
                 Effect::Alert(Alert {
                     kind: AlertKind::Connect,
                     ..

@@ -158,10 +158,7 @@ impl Fleet {
 
     /// A stop was decided, but the decision could not be made durable.
     pub(super) fn restart_undone(&mut self, worker: &WorkerId) {
-        if let Some(entry) = self.workers.get_mut(worker) {
-            entry.run = Run::Running;
-            entry.restarts_at_once = false;
-        }
+        self.stop_undone(worker);
         if let Some(rolling) = &mut self.rolling {
             rolling.not_stopped();
         }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use shardman_core::reconcile::{self, Action, Desired, Phase, StopCause, WorkerView};
+use shardman_core::reconcile::{Phase, StopCause, WorkerView};
 use shardman_core::restart::{RestartPolicy, RestartRecord, RestartStep};
-use shardman_core::{PoolId, ShardId, Tick, WorkerId};
+use shardman_core::{ShardId, Tick, WorkerId};
 use tracing::{error, info, warn};
 
 use super::{Alert, AlertKind, Effect, Fleet};
@@ -41,9 +41,15 @@ pub(in crate::manager) struct Worker {
     pub(super) last_start: Option<Tick>,
     pub(in crate::manager) started: Tick,
     /// Since when it holds fewer shards than it could, with one to take.
-    short_since: Option<Tick>,
+    pub(super) short_since: Option<Tick>,
     /// Since when it does, with none to take.
-    idle_since: Option<Tick>,
+    pub(super) idle_since: Option<Tick>,
+    /// How many shards it held at the last look.
+    pub(super) held: u32,
+    /// It left a free shard alone for too long, and has taken none since.
+    pub(super) passes: bool,
+    /// Why it was told to stop.
+    stopped_for: Option<StopCause>,
     /// Its end was asked for, and its next run is to follow at once.
     pub(super) restarts_at_once: bool,
 }
@@ -131,7 +137,11 @@ impl Fleet {
         let held = self.table.worker_gone(worker, now).len();
         self.writes.push(Write::WorkerGone(worker.clone()));
         let stopping = self.stopping;
-        let told = self.rolling_ended(worker, how);
+        let stopped_for = self.workers.get(worker).and_then(|entry| entry.stopped_for);
+        let given_up = matches!(stopped_for, Some(StopCause::Surplus | StopCause::Retired));
+        // What we decided says nothing of a new version.
+        let decided = given_up || stopped_for == Some(StopCause::Room);
+        let told = !decided && self.rolling_ended(worker, how);
         let Some(entry) = self.workers.get_mut(worker) else {
             return;
         };
@@ -145,6 +155,12 @@ impl Fleet {
             entry.restarts = RestartRecord::default();
             entry.run = Run::BackingOff { until: now };
             info!(worker.id = %worker, "worker {worker} stopped: {how}; it starts again at once");
+            return;
+        }
+        if given_up && !stopping {
+            entry.run = Run::BackingOff { until: now };
+            entry.record.shards = 0;
+            info!(worker.id = %worker, "worker {worker} stopped: {how}; its place is given up");
             return;
         }
         let policy = RestartPolicy::default();
@@ -224,63 +240,6 @@ impl Fleet {
         }
     }
 
-    /// Compares what should run with what runs.
-    pub(super) fn reconcile(&mut self, now: Tick) {
-        let views = self.views(now);
-        let lapsed = std::mem::take(&mut self.lapsed);
-        if self.stopping {
-            return;
-        }
-        let desired = self.desired();
-        let uncovered = match self.waits_for_discord().or_else(|| self.halted_because()) {
-            None => u32::try_from(self.table.free_count()).unwrap_or(u32::MAX),
-            Some(_) => 0,
-        };
-        for action in reconcile::reconcile(&desired, &views, &lapsed, uncovered, now) {
-            match action {
-                Action::Start { worker, shards } => self.start(worker, shards, now),
-                Action::Stop { worker, cause } => self.stop(worker, cause),
-            }
-        }
-    }
-
-    /// What the configuration and the plan ask for.
-    fn desired(&self) -> Desired {
-        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let planned = count(self.table.plan().len());
-        let shards_per_worker = self.settings.shards_per_worker(self.target());
-        // While a rescale goes on, some shards have two holders.
-        let beside = count(self.table.plan().without(&self.live).len()).div_ceil(shards_per_worker);
-        let most = self.settings.max_workers(planned);
-        let externals = || {
-            self.table
-                .leases()
-                .filter(|(_, lease)| lease.holder.child().is_none())
-        };
-        Desired {
-            pool: PoolId::discord(),
-            max_workers: if most == 0 { 0 } else { most.saturating_add(beside) },
-            shards_per_worker,
-            shards_to_come: match self.is_rescaling() {
-                true => self.target().saturating_sub(count(externals().count())),
-                false => 0,
-            },
-        }
-    }
-
-    pub(super) fn reconcile_timeout(&self, now: Tick) -> Option<Tick> {
-        if self.stopping {
-            return None;
-        }
-        let held = self.table.children();
-        let views = self
-            .workers
-            .iter()
-            .map(|(id, worker)| (id.clone(), worker.view(held)))
-            .collect();
-        reconcile::poll_timeout(&views, now)
-    }
-
     /// Every child is told to stop; none is started any more.
     pub(super) fn stop_all(&mut self) {
         self.stopping = true;
@@ -298,6 +257,15 @@ impl Fleet {
             .map(|(id, _)| id)
     }
 
+    /// A stop was decided, but the disk would not take the next start.
+    pub(super) fn stop_undone(&mut self, worker: &WorkerId) {
+        if let Some(entry) = self.workers.get_mut(worker) {
+            entry.run = Run::Running;
+            entry.restarts_at_once = false;
+            entry.stopped_for = None;
+        }
+    }
+
     /// A start was decided, but could not be made durable.
     pub(super) fn start_undone(&mut self, worker: &WorkerId, now: Tick) {
         if let Some(entry) = self.workers.get_mut(worker) {
@@ -308,7 +276,7 @@ impl Fleet {
         }
     }
 
-    fn start(&mut self, worker: WorkerId, shards: u32, now: Tick) {
+    pub(super) fn start(&mut self, worker: WorkerId, shards: u32, now: Tick) {
         let credential = format!("{:016x}{:016x}", self.dice.roll(), self.dice.roll());
         let record = WorkerRecord {
             worker: worker.clone(),
@@ -339,26 +307,21 @@ impl Fleet {
         let Some(entry) = self.workers.get_mut(&worker) else {
             return;
         };
-        if !matches!(cause, StopCause::Shutdown | StopCause::Restart) {
-            warn!(worker.id = %worker, "worker {worker} is stopped: {}", cause.as_str());
+        match cause {
+            StopCause::Shutdown | StopCause::Restart => {}
+            StopCause::Surplus | StopCause::Retired | StopCause::Room => {
+                info!(worker.id = %worker, "worker {worker} is stopped: {}", cause.as_str());
+                // In a commit that shows whether the disk takes the next start.
+                self.writes.push(Write::Worker(entry.record.clone()));
+            }
+            StopCause::NeverRegistered | StopCause::LeaseLapsed => {
+                warn!(worker.id = %worker, "worker {worker} is stopped: {}", cause.as_str());
+            }
         }
         entry.run = Run::Stopping;
+        entry.stopped_for = Some(cause);
+        entry.restarts_at_once |= cause == StopCause::Room;
         self.effects.push(Effect::Stop { worker, cause });
-    }
-
-    fn views(&mut self, now: Tick) -> BTreeMap<WorkerId, WorkerView> {
-        let held = self.table.children();
-        let (some_free, rescaling) = (self.table.free_count() > 0, self.is_rescaling());
-        let mut views = BTreeMap::new();
-        for (id, worker) in &mut self.workers {
-            let holding = held.get(id).copied().unwrap_or(0);
-            let short = holding < worker.record.shards;
-            let since = |wanted: bool, since: Option<Tick>| wanted.then(|| since.unwrap_or(now));
-            worker.short_since = since(short && some_free, worker.short_since);
-            worker.idle_since = since(short && !some_free && !rescaling, worker.idle_since);
-            views.insert(id.clone(), worker.view(held));
-        }
-        views
     }
 }
 
@@ -375,11 +338,14 @@ impl Worker {
             started,
             short_since: Some(now),
             idle_since: None,
+            held: 0,
+            passes: false,
+            stopped_for: None,
             restarts_at_once: false,
         }
     }
 
-    fn view(&self, held: &BTreeMap<WorkerId, u32>) -> WorkerView {
+    pub(super) fn view(&self, held: &BTreeMap<WorkerId, u32>) -> WorkerView {
         let phase = match (self.run, self.short_since, self.idle_since) {
             (Run::Running, Some(since), _) => Phase::Short { since },
             (Run::Running, None, Some(since)) => Phase::Idle { since },
@@ -395,6 +361,7 @@ impl Worker {
             phase,
             capacity: self.record.shards,
             holding,
+            passes: self.passes,
         }
     }
 }

@@ -247,6 +247,12 @@ impl Shardman {
         shardman
     }
 
+    /// What the next start finds in this variable.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.settings.retain(|(earlier, _)| earlier != name);
+        self.settings.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Starts it again in the same folder on the same port.
     #[track_caller]
     pub fn start(&mut self) {

@@ -1,0 +1,148 @@
+//! How many children there should be, and what for: what `reconcile` is told,
+//! and what is done about its answers.
+
+use std::collections::BTreeMap;
+
+use shardman_core::lease::Lease;
+use shardman_core::reconcile::{Action, Desired, Observed, REGISTER_WITHIN, WorkerView};
+use shardman_core::rolling::Rolling;
+use shardman_core::{Plan, PoolId, ShardId, Tick, WorkerId};
+
+use super::{Fleet, Run};
+use crate::manager::settings::WorkerProgram;
+use crate::manager::view::serves;
+
+impl Fleet {
+    /// Compares what should run with what runs.
+    pub(super) fn reconcile(&mut self, now: Tick) {
+        let views = self.views(now);
+        let lapsed = std::mem::take(&mut self.lapsed);
+        if self.stopping {
+            return;
+        }
+        let uncovered = if self.hands_out() {
+            count(self.table.free_count())
+        } else {
+            0
+        };
+        let desired = self.desired();
+        let observed = Observed {
+            workers: &views,
+            lapsed: &lapsed,
+            uncovered,
+            // Not looked at where nothing follows from it.
+            whole: count(self.running().count()) > desired.enough_workers() && self.is_whole(),
+            may_restart: self.store_trouble.is_none(),
+        };
+        for action in self.reconciler.poll(&desired, &observed, now) {
+            match action {
+                Action::Start { worker, shards } => self.start(worker, shards, now),
+                Action::Stop { worker, cause } => self.stop(worker, cause),
+            }
+        }
+    }
+
+    pub(super) fn reconcile_timeout(&self, now: Tick) -> Option<Tick> {
+        if self.stopping {
+            return None;
+        }
+        let held = self.table.children();
+        let views = self
+            .workers
+            .iter()
+            .map(|(id, worker)| (id.clone(), worker.view(held)))
+            .collect();
+        self.reconciler.poll_timeout(&views, now)
+    }
+
+    /// Whether a child that asks for a shard gets one, if there is one.
+    fn hands_out(&self) -> bool {
+        self.waits_for_discord()
+            .or_else(|| self.halted_because())
+            .is_none()
+    }
+
+    /// What the configuration and the plan ask for.
+    fn desired(&self) -> Desired {
+        let plan = self.table.plan();
+        let (rescaling, target) = (self.is_rescaling(), self.target());
+        let planned = count(plan.len());
+        let mut shards_per_worker = self.settings.shards_per_worker(target);
+        if rescaling {
+            // What gives way has to fit until it does.
+            shards_per_worker = shards_per_worker.max(self.settings.shards_per_worker(self.live.total()));
+        }
+        // While a rescale goes on, some guilds have two shards.
+        let beside = match rescaling {
+            true => plan.without(&self.live).len() + self.leases_outside(plan),
+            false => 0,
+        };
+        let most = self.settings.max_workers(planned);
+        let in_the_end = if rescaling { planned.max(target) } else { planned };
+        Desired {
+            pool: PoolId::discord(),
+            max_workers: match most {
+                0 => 0,
+                most => most.saturating_add(count(beside).div_ceil(shards_per_worker.max(1))),
+            },
+            shards_per_worker,
+            shards: in_the_end.saturating_sub(self.held_by_externals()),
+            rescaling,
+            packs: matches!(self.settings.program, WorkerProgram::Bundled(_)),
+        }
+    }
+
+    /// Leases of shards that have left the plan.
+    fn leases_outside(&self, plan: &Plan) -> usize {
+        let outside = |(shard, _): &(ShardId, &Lease)| !plan.contains(*shard);
+        self.table.leases().filter(outside).count()
+    }
+
+    /// How many planned shards are held by workers that are not ours to start.
+    fn held_by_externals(&self) -> u32 {
+        let plan = self.table.plan();
+        if self.is_rescaling() {
+            let external = self
+                .table
+                .leases()
+                .filter(|(shard, lease)| lease.holder.child().is_none() && plan.contains(*shard));
+            return count(external.count());
+        }
+        // Every turn asks, so without a look at each lease.
+        let by_nobody = self.table.free_count() + self.table.held_back().count();
+        let by_children: u32 = self.table.children().values().sum();
+        count(plan.len().saturating_sub(by_nobody)).saturating_sub(by_children)
+    }
+
+    /// Every planned shard is ready, and no planned restart is under way.
+    fn is_whole(&self) -> bool {
+        let rolls = self.rolling.as_ref().is_some_and(Rolling::active);
+        let is_ready = |shard| self.table.lease(shard).is_some_and(serves);
+        !rolls && self.hands_out() && self.live.iter().all(is_ready)
+    }
+
+    fn views(&mut self, now: Tick) -> BTreeMap<WorkerId, WorkerView> {
+        let some_free = self.hands_out() && self.table.free_count() > 0;
+        let rescaling = self.is_rescaling();
+        let held = self.table.children();
+        let mut views = BTreeMap::new();
+        for (id, worker) in &mut self.workers {
+            let holding = held.get(id).copied().unwrap_or(0);
+            let short = worker.run == Run::Running && holding < worker.record.shards;
+            let since = |wanted: bool, since: Option<Tick>| wanted.then(|| since.unwrap_or(now));
+            worker.short_since = since(short && some_free, worker.short_since);
+            worker.idle_since = since(short && !some_free && !rescaling, worker.idle_since);
+            let late = worker
+                .short_since
+                .is_some_and(|since| now >= since + REGISTER_WITHIN);
+            worker.passes = holding <= worker.held && (worker.passes || late && holding > 0);
+            worker.held = holding;
+            views.insert(id.clone(), worker.view(held));
+        }
+        views
+    }
+}
+
+fn count(n: usize) -> u32 {
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
