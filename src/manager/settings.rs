@@ -112,7 +112,7 @@ impl Settings {
     }
 
     /// The most shards of a plan of `planned` that children can hold; `None`
-    /// without a bound, or where externals may hold the rest.
+    /// without a bound, or where there are none and externals hold them all.
     pub fn places(&self, planned: u32) -> Option<u32> {
         let most = self.max_workers.filter(|most| *most > 0)?;
         Some(most.saturating_mul(self.shards_per_worker(planned)))

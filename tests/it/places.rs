@@ -114,6 +114,8 @@ fn children_that_were_started_beside_externals_grow_when_those_vanish() {
     eventually(seconds(10.0), "one child for what is left", || {
         (sizes(&shardman) == [1]).then_some(())
     });
+    let refused = post(shardman.address, "/plan", SECRET, r#"{"shards":8}"#);
+    assert!(refused.body.contains("room for 7 shards"), "{}", refused.body);
     // They never beat.
     settles(&shardman, 4, &[4]);
     sim.assert_clean();

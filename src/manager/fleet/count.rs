@@ -125,7 +125,7 @@ impl Fleet {
                 .discord
                 .as_ref()
                 .map(|facts| (self.starts_free(), facts.starts.left(wall))),
-            places: self.settings.places(target),
+            places: self.places(target),
             memory,
             under_way: self.is_rescaling(),
             halted: self.halted_because(),

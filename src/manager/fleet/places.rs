@@ -92,6 +92,13 @@ impl Fleet {
         }
     }
 
+    /// The most shards of a plan of `planned` that can be held, as far as one
+    /// knows: by children, and by the externals that hold some now.
+    pub(super) fn places(&self, planned: u32) -> Option<u32> {
+        let by_children = self.settings.places(planned)?;
+        Some(by_children.saturating_add(self.held_by_externals()))
+    }
+
     /// Leases of shards that have left the plan.
     fn leases_outside(&self, plan: &Plan) -> usize {
         let outside = |(shard, _): &(ShardId, &Lease)| !plan.contains(*shard);

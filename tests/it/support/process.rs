@@ -267,12 +267,6 @@ impl Shardman {
         });
     }
 
-    /// Another setting, from the next start on.
-    pub fn set(&mut self, name: &str, value: &str) {
-        self.settings.retain(|(known, _)| known != name);
-        self.settings.push((name.to_owned(), value.to_owned()));
-    }
-
     /// Starts it and does not wait.
     pub fn spawn(&mut self) {
         let mut program = if self.small_disk {

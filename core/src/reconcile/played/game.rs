@@ -159,7 +159,7 @@ impl Game {
                 Some(_) => Seen::StandingBy,
             };
             let mut live = self.live.clone();
-            let progress = rescale.advance(&mut live, seen, Duration::ZERO);
+            let progress = rescale.advance(&mut live, seen, |_| false);
             self.live = live;
             if progress != Progress::Finished {
                 self.rescale = Some(rescale);
