@@ -187,6 +187,7 @@ impl IdentifyLine {
     /// False when it had neither a permit nor a slot that came up of late.
     pub fn used(&mut self, shard: ShardId, now: Tick) -> bool {
         let bucket = self.bucket(shard);
+        bucket.come_up(now);
         let open = bucket.open.is_some_and(|permit| permit.shard == shard);
         let slept = bucket.slept.remove(&shard).is_some();
         if open {
@@ -212,6 +213,7 @@ impl IdentifyLine {
         let Some(bucket) = self.buckets.get_mut(&key) else {
             return false;
         };
+        bucket.come_up(now);
         let slept = bucket.slept.remove(&shard).is_some();
         if slept {
             bucket.closed_until = bucket.closed_until.max(now + IDENTIFY_GAP);

@@ -263,6 +263,12 @@ impl Rescale {
         new.chain(old).filter(waits).collect()
     }
 
+    /// Whether the present step brings this shard, and it is not live for good.
+    pub fn brings(&self, shard: ShardId) -> bool {
+        let step = self.step.as_ref();
+        step.is_some_and(|step| step.phase != Phase::Drain && step.new.contains(shard))
+    }
+
     /// Whether the present step is about this shard.
     pub fn concerns(&self, shard: ShardId) -> bool {
         let step = self.step.as_ref();

@@ -140,6 +140,11 @@ impl Rolling {
         Some(self.pause(ended.worker.clone(), reason))
     }
 
+    /// The worker whose turn is next.
+    pub fn next(&self) -> Option<&WorkerId> {
+        self.record.queue.front().map(|run| &run.worker)
+    }
+
     /// Says what is due. `held` tells the shards that a worker holds.
     pub fn poll(
         &mut self,

@@ -298,7 +298,7 @@ impl ManagerHandle {
 
     /// What a change to `target` shards costs, and what speaks against it.
     pub fn price(&self, target: u32) -> PlanReport {
-        let memory = memory::of(&view::holding(&self.shared.fleet()));
+        let memory = self.memory();
         let question = self.shared.fleet().question(target, memory);
         count::price(&question)
     }
@@ -311,7 +311,7 @@ impl ManagerHandle {
         let (reply, answer) = oneshot::channel();
         let request = Request::Rescale {
             target,
-            memory: memory::of(&view::holding(&self.shared.fleet())),
+            memory: self.memory(),
             reply,
         };
         self.requests.send(request).await.map_err(|_| gone())?;
@@ -344,6 +344,12 @@ impl ManagerHandle {
         };
         self.requests.send(request).await.map_err(|_| gone())?;
         answer.await.unwrap_or_else(|_| Err(gone()))
+    }
+
+    /// Read while nobody waits for the fleet.
+    fn memory(&self) -> Option<(u64, u64)> {
+        let holding = view::holding(&self.shared.fleet());
+        memory::of(&holding)
     }
 
     /// Lets the fleet use the reserve of session starts.

@@ -6,11 +6,12 @@ use shardman_core::rescale::Rescale;
 use shardman_core::wire::PlanReport;
 use tokio::sync::oneshot;
 
+use super::fleet::Counting;
 use super::handle::{
     Caller, ConnectError, ConnectRequest, Connection, DisconnectError, IdentifyError, RescaleError,
     RestartError,
 };
-use crate::store::{ChosenCount, DiscordFacts};
+use crate::store::DiscordFacts;
 use crate::supervisor::WorkerEvent;
 
 /// One request to the single owner.
@@ -82,7 +83,7 @@ pub(super) enum Answer {
     },
     Rescale {
         /// What was under way and wanted before.
-        before: Box<(Option<Rescale>, Option<ChosenCount>)>,
+        before: Box<(Option<Rescale>, Counting)>,
         report: PlanReport,
         reply: oneshot::Sender<Result<PlanReport, RescaleError>>,
     },

@@ -25,14 +25,7 @@ impl Bucket {
     /// Reserved slots that came up, and a permit that nobody reported on,
     /// count as used.
     pub(super) fn settle(&mut self, now: Tick) {
-        while let Some((shard, at)) = self.next_reserved() {
-            if at > now {
-                break;
-            }
-            self.reserved.remove(&shard);
-            self.slept.insert(shard, at);
-            self.closed_until = self.closed_until.max(at + SLEEPER_GAP);
-        }
+        self.come_up(now);
         self.slept.retain(|_, at| *at + SLEPT_OF_LATE > now);
         if self
             .open
@@ -40,6 +33,18 @@ impl Bucket {
         {
             self.open = None;
             self.closed_until = self.closed_until.max(now + IDENTIFY_GAP);
+        }
+    }
+
+    /// Slots whose time has come are no promises any more.
+    pub(super) fn come_up(&mut self, now: Tick) {
+        while let Some((shard, at)) = self.next_reserved() {
+            if at > now {
+                break;
+            }
+            self.reserved.remove(&shard);
+            self.slept.insert(shard, at);
+            self.closed_until = self.closed_until.max(at + SLEEPER_GAP);
         }
     }
 

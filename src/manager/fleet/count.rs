@@ -25,7 +25,7 @@ const SETTLE: Duration = Duration::from_secs(60);
 const AUTO_PAUSE_MS: u64 = 6 * 60 * 60 * 1000;
 
 /// What the fleet knows of numbers of shards, besides the one that runs.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(in crate::manager) struct Counting {
     /// What an operator asked for, or `RESCALE=auto` did.
     pub(super) chosen: Option<ChosenCount>,
@@ -176,7 +176,7 @@ impl Fleet {
     /// Discord refused a shard because of the number of shards.
     pub(super) fn number_refused(&mut self, shard: ShardId, code: u16, now: Tick) {
         match &self.rescale {
-            Some(rescale) if rescale.concerns(shard) && !self.live.contains(shard) => {
+            Some(rescale) if rescale.brings(shard) => {
                 let target = rescale.target;
                 self.say_plan(format!(
                     "the rescale to {target} shards is given up: Discord refused shard {shard} (close code {code})"
@@ -304,8 +304,11 @@ impl Fleet {
         };
         let now = self.clock.now();
         let waits = now.since(self.rescale_since);
+        if waits < SETTLE {
+            return None;
+        }
         let waiting_for = self.waiting_for(now);
-        if waits < SETTLE || waiting_for.is_empty() {
+        if waiting_for.is_empty() {
             return None;
         }
         let phase = match rescale.step.as_ref().map(|step| step.phase) {

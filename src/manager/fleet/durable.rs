@@ -34,7 +34,11 @@ impl Fleet {
             }
         }
         if turn.answers.iter().any(Answer::begins_a_restart) {
-            self.rolling = None;
+            // Its record is written all the same, so that the disk is tried again.
+            if let Some(rolling) = &mut self.rolling {
+                rolling.cancel();
+                self.rolling_unsaved = true;
+            }
         }
         for answer in turn.answers {
             answer.refuse(reason, &undone);

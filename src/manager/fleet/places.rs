@@ -32,7 +32,7 @@ impl Fleet {
             uncovered,
             // Not looked at where nothing follows from it.
             whole: count(self.running().count()) > desired.enough_workers() && self.is_whole(),
-            may_restart: self.store_trouble.is_none(),
+            may_restart: self.may_restart(),
         };
         for action in self.reconciler.poll(&desired, &observed, now) {
             match action {
@@ -60,6 +60,12 @@ impl Fleet {
         self.waits_for_discord()
             .or_else(|| self.halted_because())
             .is_none()
+    }
+
+    /// Whether a child that runs may be stopped for the sake of order: it must
+    /// be able to come back, and as good as before.
+    fn may_restart(&self) -> bool {
+        self.store_trouble.is_none() && self.starts_used_up().is_none() && self.restart_paused().is_none()
     }
 
     /// What the configuration and the plan ask for.

@@ -8,10 +8,10 @@ use shardman_core::{Plan, ShardId, Tick};
 use tokio::sync::oneshot;
 use tracing::{debug, info};
 
-use super::{Fleet, Run};
+use super::{Counting, Fleet, Run};
 use crate::manager::handle::RescaleError;
 use crate::manager::request::Answer;
-use crate::store::{ChosenCount, Write};
+use crate::store::Write;
 
 /// How often a holder beats while a rescale is under way, in seconds: it hears
 /// of each phase with the next answer.
@@ -77,7 +77,7 @@ impl Fleet {
             drop(reply.send(Err(RescaleError::Refused(report.refusals.join("; ")))));
             return;
         }
-        let before = (self.rescale.clone(), self.counting.chosen);
+        let before = (self.rescale.clone(), self.counting.clone());
         self.begin_rescale(target, "an operator asked for it".to_owned(), now);
         self.choose(target, 0);
         self.answers.push(Answer::Rescale {
@@ -108,8 +108,8 @@ impl Fleet {
     }
 
     /// The beginning of a rescale did not become durable: it never was.
-    pub(super) fn undo_rescale(&mut self, before: (Option<Rescale>, Option<ChosenCount>), now: Tick) {
-        (self.rescale, self.counting.chosen) = before;
+    pub(super) fn undo_rescale(&mut self, before: (Option<Rescale>, Counting), now: Tick) {
+        (self.rescale, self.counting) = before;
         self.replan(now);
     }
 
@@ -148,7 +148,7 @@ impl Fleet {
     }
 
     /// Whether the next holder of a shard will replay what nobody else has.
-    fn owes(&self, shard: ShardId) -> bool {
+    pub(super) fn owes(&self, shard: ShardId) -> bool {
         self.resume.get(shard, self.clock.wall_ms()).is_some()
     }
 

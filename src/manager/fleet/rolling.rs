@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use shardman_core::Tick;
 use shardman_core::WorkerId;
+use shardman_core::ledger::Spender;
 use shardman_core::reconcile::StopCause;
 use shardman_core::rolling::{Observed, Rolling, Step, WorkerRun};
 use tracing::{info, warn};
@@ -197,13 +198,41 @@ impl Fleet {
             .filter(|shard| !self.table.lease(*shard).is_some_and(serves));
         let hold = self.halted_because().or_else(|| self.waits_for_discord());
         let hold = hold.or_else(|| self.store_trouble.clone());
+        let next = self.rolling.as_ref().and_then(Rolling::next);
         Observed {
             runs: self.running().filter_map(run).collect(),
             unready: unready.collect(),
             // A shard whose RESUME is refused could not identify.
             hold: hold
                 .or_else(|| self.starts_used_up())
-                .or_else(|| self.rescale_words()),
+                .or_else(|| self.lacks_starts(next?))
+                .or_else(|| self.rescale_before(next)),
         }
+    }
+
+    /// Why a worker's shards could not all identify again, those that have
+    /// nothing to resume.
+    fn lacks_starts(&self, worker: &WorkerId) -> Option<String> {
+        let shards = self.table.held_by(worker);
+        let needed = shards.iter().filter(|shard| !self.owes(**shard)).count();
+        let shares = self.shares();
+        let left = shares
+            .left(&Spender::Child(worker.clone()))
+            .min(self.starts_free());
+        // One at least, for a RESUME that is refused.
+        (usize::try_from(left).unwrap_or(usize::MAX) < needed.max(1)).then(|| {
+            format!("worker {worker} needs {needed} session starts and may use {left}; `shardman start --spend-reserve` lifts that")
+        })
+    }
+
+    /// A rescale goes first, unless it waits for this very worker.
+    fn rescale_before(&self, next: Option<&WorkerId>) -> Option<String> {
+        let words = self.rescale_words()?;
+        let waits = self.waiting_for(self.clock.now());
+        let holds = |worker| {
+            let held = self.table.held_by(worker);
+            held.iter().any(|shard| waits.contains(shard))
+        };
+        (!next.is_some_and(holds)).then_some(words)
     }
 }
