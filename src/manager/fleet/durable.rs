@@ -34,10 +34,11 @@ impl Fleet {
             }
         }
         if turn.answers.iter().any(Answer::begins_a_restart) {
-            // Its record is written all the same, so that the disk is tried again.
-            if let Some(rolling) = &mut self.rolling {
+            // It is written that it never was: the disk may have it all the
+            // same, and the write shows when it is well again.
+            if let Some(mut rolling) = self.rolling.take() {
                 rolling.cancel();
-                self.rolling_unsaved = true;
+                self.writes.push(Write::Rolling(rolling.record().clone()));
             }
         }
         for answer in turn.answers {
@@ -101,6 +102,7 @@ impl Fleet {
             // What is under way now is said again; what was undone must not be.
             Write::Rescale(_) => Some(Write::Rescale(self.rescale.clone())),
             Write::Chosen(_) => Some(Write::Chosen(self.counting.chosen)),
+            cancelled @ Write::Rolling(_) if self.rolling.is_none() => Some(cancelled),
             Write::Rolling(_) => {
                 self.rolling_unsaved = true;
                 None
