@@ -85,6 +85,14 @@ pub enum WorkerEvent {
     },
 }
 
+/// A part of what a worker printed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct LogPart {
+    pub bytes: Vec<u8>,
+    /// Where the log goes on behind it.
+    pub next: u64,
+}
+
 /// How a child ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Exit {

@@ -18,6 +18,8 @@ use std::time::Duration;
 use shardman_core::WorkerId;
 use tracing::{debug, warn};
 
+use super::LogPart;
+
 /// A log that is longer is cut, and at most this much of it is kept aside.
 const KEEP_BYTES: u64 = 8 * 1024 * 1024;
 
@@ -38,22 +40,14 @@ const LAST_LINES: usize = 50;
 
 /// The folder of all logs.
 ///
-/// Positions in a log count from the beginning of the older file, and go on
-/// over every cut as long as the manager runs.
+/// Positions in a log count from the first byte that was ever printed to it,
+/// and go on over every cut, also that of the next manager.
 #[derive(Debug)]
 pub(crate) struct Logs {
     folder: PathBuf,
     /// Where each live file begins. Held while a log is read or cut, which is
     /// done on blocking threads alone.
     begins: Mutex<BTreeMap<WorkerId, u64>>,
-}
-
-/// A part of a log.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Part {
-    pub(crate) bytes: Vec<u8>,
-    /// Where the log goes on behind it.
-    pub(crate) next: u64,
 }
 
 impl Logs {
@@ -102,7 +96,7 @@ impl Logs {
     }
 
     /// The end of a log behind `from`, as much as `limit` bytes.
-    pub(crate) fn last(&self, worker: &WorkerId, from: u64, limit: u64) -> Part {
+    pub(crate) fn last(&self, worker: &WorkerId, from: u64, limit: u64) -> LogPart {
         let mut begins = self.begins();
         let begin = self.begin(&mut begins, worker);
         let end = begin + length(&self.live(worker));
@@ -110,9 +104,9 @@ impl Logs {
     }
 
     /// What follows behind `from`, as much as `limit` bytes. A position that is
-    /// not ours, from before the manager was restarted, counts as the beginning
-    /// of the live file.
-    pub(crate) fn after(&self, worker: &WorkerId, from: u64, limit: u64) -> Part {
+    /// not ours, such as that of a log that somebody deleted, counts as
+    /// the beginning of the live file.
+    pub(crate) fn after(&self, worker: &WorkerId, from: u64, limit: u64) -> LogPart {
         let mut begins = self.begins();
         let begin = self.begin(&mut begins, worker);
         let end = begin + length(&self.live(worker));
@@ -123,7 +117,7 @@ impl Logs {
     }
 
     /// The bytes at these positions, as far as they are still there.
-    fn read(&self, worker: &WorkerId, begin: u64, at: std::ops::Range<u64>) -> Part {
+    fn read(&self, worker: &WorkerId, begin: u64, at: std::ops::Range<u64>) -> LogPart {
         let mut bytes = Vec::new();
         if at.start < begin {
             // The older file ends where the live one begins.
@@ -137,7 +131,7 @@ impl Logs {
             let from = at.start.max(begin);
             let _ = read_at(&self.live(worker), from - begin, at.end - from, &mut bytes);
         }
-        Part { bytes, next: at.end }
+        LogPart { bytes, next: at.end }
     }
 
     /// Cuts every log that is too long; true when there was one. Those with
@@ -180,16 +174,19 @@ impl Logs {
         let length = live.metadata()?.len();
         live.set_len(0)?;
         begins.insert(worker.clone(), begin + length);
+        let noted = fs::write(self.note(worker), (begin + length).to_string());
         debug!(worker.id = %worker, "the log of worker {worker} was cut at {length} bytes");
-        copied.map(drop)
+        copied.and(noted)
     }
 
-    /// Where the live file begins. When a log is first seen, what was put aside
-    /// earlier is before it.
+    /// Where the live file begins: as the last cut noted it, also that of an
+    /// earlier manager. Where the note is lost, the older file is all there was.
     fn begin(&self, begins: &mut BTreeMap<WorkerId, u64>, worker: &WorkerId) -> u64 {
-        *begins
-            .entry(worker.clone())
-            .or_insert_with(|| length(&self.older(worker)))
+        *begins.entry(worker.clone()).or_insert_with(|| {
+            let noted = fs::read_to_string(self.note(worker)).ok();
+            let noted = noted.and_then(|note| note.parse().ok());
+            noted.unwrap_or_else(|| length(&self.older(worker)))
+        })
     }
 
     fn begins(&self) -> MutexGuard<'_, BTreeMap<WorkerId, u64>> {
@@ -198,6 +195,10 @@ impl Logs {
 
     fn live(&self, worker: &WorkerId) -> PathBuf {
         self.folder.join(format!("{worker}.log"))
+    }
+
+    fn note(&self, worker: &WorkerId) -> PathBuf {
+        self.folder.join(format!("{worker}.log.begin"))
     }
 
     fn older(&self, worker: &WorkerId) -> PathBuf {
@@ -283,7 +284,19 @@ mod tests {
     }
 
     #[test]
-    fn the_next_manager_counts_from_the_older_file() {
+    fn the_next_manager_counts_on() {
+        let (folder, logs, worker) = logs();
+        let mut child = logs.append(&worker).unwrap();
+        child.write_all(&lines(0..KEEP_BYTES / 8)).unwrap();
+        assert!(logs.cut_all(&mut BTreeSet::new()));
+        child.write_all(b"live\n").unwrap();
+        let next = Logs::open(folder.path().to_owned()).unwrap();
+        assert_eq!(next.end(&worker), 2 * KEEP_BYTES + 5);
+        assert_eq!(next.after(&worker, 2 * KEEP_BYTES, 9).bytes, b"live\n");
+    }
+
+    #[test]
+    fn without_a_note_positions_count_from_the_older_file() {
         let (folder, logs, worker) = logs();
         logs.append(&worker).unwrap().write_all(b"live\n").unwrap();
         fs::write(logs.older(&worker), b"older\n").unwrap();
@@ -297,7 +310,7 @@ mod tests {
     fn a_worker_that_printed_nothing_has_an_empty_log() {
         let (_folder, logs, worker) = logs();
         assert_eq!(logs.last_lines(&worker, 0), Vec::<String>::new());
-        let nothing = Part {
+        let nothing = LogPart {
             bytes: Vec::new(),
             next: 0,
         };
