@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::support::{Program, Shardman, call, eventually, get, seconds, signal};
+use crate::support::{Program, Shardman, call, eventually, get, seconds, signal, webhook};
 
 const SECRET: &str = "test-secret";
 
@@ -15,7 +15,13 @@ const MIB: u64 = 1024 * 1024;
 #[test]
 fn a_worker_that_floods_its_output_does_not_fill_the_disk() {
     let command = "timeout 4 yes flood; for i in $(seq 60); do echo last words $i; done; exit 78";
-    let mut shardman = Shardman::up(&[("MAX_SHARDS", "1"), ("WORKER_COMMAND", command)]);
+    let (url, alerts) = webhook(&["204 No Content"]);
+    let settings = [
+        ("MAX_SHARDS", "1"),
+        ("WORKER_COMMAND", command),
+        ("WEBHOOK_URL", &*url),
+    ];
+    let mut shardman = Shardman::up(&settings);
     let log = shardman.folder().join("data/logs/discord-0.log");
     let older = log.with_extension("log.1");
     let length = |path| std::fs::metadata(path).map_or(0, |file: std::fs::Metadata| file.len());
@@ -46,6 +52,12 @@ fn a_worker_that_floods_its_output_does_not_fill_the_disk() {
         );
     }
     assert!(!manager.contains("said: last words 10 "), "the last fifty");
+    let alert = alerts.recv_timeout(seconds(10.0)).unwrap();
+    let told = alert["embeds"][0]["description"].as_str().unwrap();
+    assert!(
+        told.contains("\nlast words 11\n") && told.contains("\nlast words 60\n"),
+        "{told}"
+    );
     assert!(shardman.stop().success());
 }
 
