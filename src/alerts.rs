@@ -19,6 +19,16 @@ pub const QUEUE: usize = 256;
 /// Embeds in one message (Discord, "Webhook", Execute Webhook).
 const EMBEDS: usize = 10;
 
+/// Characters in all embeds of one message (Discord, "Message", Embed Limits),
+/// less some for what is the same in each.
+const CHARACTERS: usize = 6000 - EMBEDS * 150;
+
+/// Characters in one embed's field; it may hold 1,024.
+const CAUSE: usize = 1000;
+
+/// Characters of output in one embed's description, which may hold 4,096.
+const OUTPUT: usize = 4000;
+
 /// A webhook takes five messages in two seconds; one every two stays clear of
 /// that (Discord, "Rate Limits").
 const PAUSE: Duration = Duration::from_secs(2);
@@ -46,12 +56,14 @@ pub async fn run(url: Option<String>, content: Option<String>, mut alerts: mpsc:
 }
 
 fn message(content: Option<&str>, alerts: &[Alert]) -> Vec<u8> {
-    let embeds: Vec<_> = alerts.iter().map(embed).collect();
+    let share = CHARACTERS / alerts.len().max(1);
+    let embeds: Vec<_> = alerts.iter().map(|alert| embed(alert, share)).collect();
     let message = json!({"content": content, "embeds": embeds, "username": "Shardman Alerts"});
     message.to_string().into_bytes()
 }
 
-fn embed(alert: &Alert) -> serde_json::Value {
+/// One alert in at most `share` characters beside its fixed text.
+fn embed(alert: &Alert, share: usize) -> serde_json::Value {
     let (name, color) = match alert.kind {
         AlertKind::Connect => ("Connect", 65_280),
         AlertKind::Disconnect => ("Disconnect", 16_711_680),
@@ -68,8 +80,9 @@ fn embed(alert: &Alert) -> serde_json::Value {
             format!("<t:{}:R>", alert.last_beat_ms / 1000),
         ));
     }
-    // An embed's field holds 1,024 characters.
-    let cause: String = alert.text.chars().take(1000).collect();
+    let (cause, output) = alert.text.split_once('\n').unwrap_or((&alert.text, ""));
+    let cause = first(cause, CAUSE.min(share));
+    let output = last(output, OUTPUT.min(share - length(cause)));
     fields.push(json!({"name": "Cause", "value": cause, "inline": false}));
     let description = match alert.kind {
         AlertKind::Connect | AlertKind::Disconnect => "A shard has changed status!",
@@ -77,7 +90,47 @@ fn embed(alert: &Alert) -> serde_json::Value {
         AlertKind::Plan => "The number of shards",
         AlertKind::Worker => "A worker needs you!",
     };
+    let description = if output.is_empty() {
+        description.to_owned()
+    } else {
+        // Backticks would end the block early.
+        format!("{description}\n```\n{}\n```", output.replace("```", "'''"))
+    };
     json!({"title": "NOTICE", "description": description, "color": color, "fields": fields})
+}
+
+/// As Discord counts: whatever lies beyond the first plane counts twice.
+fn length(text: &str) -> usize {
+    text.encode_utf16().count()
+}
+
+fn first(text: &str, limit: usize) -> &str {
+    let mut left = limit;
+    let cut = text
+        .char_indices()
+        .find(|(_, character)| !fits(*character, &mut left));
+    &text[..cut.map_or(text.len(), |(cut, _)| cut)]
+}
+
+/// Whole lines, as many as fit; the end of the last one where it alone does not.
+fn last(text: &str, limit: usize) -> &str {
+    let mut left = limit;
+    let mut backwards = text.char_indices().rev();
+    let Some((cut, character)) = backwards.find(|(_, character)| !fits(*character, &mut left)) else {
+        return text;
+    };
+    let end = &text[cut + character.len_utf8()..];
+    if character == '\n' {
+        return end;
+    }
+    end.split_once('\n').map_or(end, |(_, whole)| whole)
+}
+
+/// Takes the room for a character, if there is any.
+fn fits(character: char, left: &mut usize) -> bool {
+    let fitting = left.checked_sub(character.len_utf16());
+    *left = fitting.unwrap_or(0);
+    fitting.is_some()
 }
 
 async fn send(client: &Client, url: &str, message: &[u8]) {
@@ -116,4 +169,63 @@ fn pause_after(answer: &Answer, attempt: u32) -> Option<Duration> {
 
 fn backoff(attempt: u32) -> Duration {
     Duration::from_secs(2u64.pow(attempt))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn crash(text: String) -> Alert {
+        Alert {
+            kind: AlertKind::Worker,
+            shard: None,
+            text,
+            last_beat_ms: 0,
+        }
+    }
+
+    /// Every text that Discord counts, of all embeds.
+    fn counted(message: &serde_json::Value) -> usize {
+        let texts = |embed: &serde_json::Value| {
+            let fields = embed["fields"].as_array().unwrap().iter();
+            let fields = fields.flat_map(|field| [field["name"].clone(), field["value"].clone()]);
+            let own = [embed["title"].clone(), embed["description"].clone()];
+            own.into_iter().chain(fields).collect::<Vec<_>>()
+        };
+        let texts = message["embeds"].as_array().unwrap().iter().flat_map(texts);
+        texts.map(|text| length(text.as_str().unwrap())).sum()
+    }
+
+    #[test]
+    fn an_alert_holds_the_cause_and_the_last_lines() {
+        let lines: Vec<_> = (1..=50).map(|line| format!("line {line} ``` x")).collect();
+        let embed = embed(&crash(format!("it ended\n{}", lines.join("\n"))), 4500);
+        assert_eq!(embed["fields"][1]["value"], "it ended");
+        let description = embed["description"].as_str().unwrap();
+        assert!(description.starts_with("A worker needs you!\n```\nline 1 ''' x\n"));
+        assert!(description.ends_with("\nline 50 ''' x\n```"), "{description}");
+    }
+
+    #[test]
+    fn a_message_stays_within_what_discord_takes() {
+        let output = "\u{1f980} and more\n".repeat(5000);
+        for alerts in [1, 2, EMBEDS] {
+            let alerts = vec![crash(format!("{}\n{output}the end", "why ".repeat(2000))); alerts];
+            let message: serde_json::Value = serde_json::from_slice(&message(None, &alerts)).unwrap();
+            assert!(counted(&message) <= 6000, "{}", counted(&message));
+            let embed = &message["embeds"][0];
+            assert!(length(embed["fields"][1]["value"].as_str().unwrap()) <= 1024);
+            assert!(length(embed["description"].as_str().unwrap()) <= 4096);
+        }
+    }
+
+    #[test]
+    fn of_too_long_an_output_the_end_is_kept() {
+        assert_eq!(last("one\ntwo\nthree", 9), "two\nthree");
+        assert_eq!(last("one\ntwo\nthree", 8), "three");
+        assert_eq!(last("one\ntwo\nthree", 2), "ee");
+        assert_eq!(last("one", 3), "one");
+        assert_eq!(last("one", 0), "");
+        assert_eq!(first("one", 2), "on");
+    }
 }

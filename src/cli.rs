@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Command, ConfigError};
 
 mod check;
+mod logs;
 mod manager;
 mod plan;
 mod progress;
@@ -30,6 +31,7 @@ pub async fn run(command: Command) -> ExitCode {
         Command::Up(args) => up::up(*args).await,
         Command::Check(args) => check::check(*args).await,
         Command::Status(args) => status::status(args).await,
+        Command::Logs(args) => logs::logs(args).await,
         Command::Plan(args) => plan::plan(args).await,
         Command::Rescale(args) => plan::rescale(args).await,
         Command::Restart(args) => restart::restart(args).await,

@@ -27,6 +27,9 @@ const AGENT: &str = concat!(
     ")"
 );
 
+/// The header that says where a log goes on.
+pub const LOG_NEXT: &str = "shardman-log-next";
+
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +48,8 @@ pub struct Answer {
     pub status: StatusCode,
     /// Seconds, where the answer says when to try again.
     pub retry_after: Option<f64>,
+    /// Where a log goes on behind this part of it.
+    pub log_next: Option<u64>,
     pub body: Bytes,
 }
 
@@ -125,10 +130,9 @@ impl Client {
                 .await
                 .map_err(|error| unreachable(&error))?;
             let (head, body) = answer.into_parts();
-            let retry_after = head
-                .headers
-                .get(RETRY_AFTER)
-                .and_then(|value| value.to_str().ok()?.parse().ok());
+            let header = |name: &str| head.headers.get(name)?.to_str().ok();
+            let retry_after = header(RETRY_AFTER.as_str()).and_then(|value| value.parse().ok());
+            let log_next = header(LOG_NEXT).and_then(|value| value.parse().ok());
             let body = Limited::new(body, ANSWER_LIMIT).collect().await;
             let body = body
                 .map_err(|error| CallError::Unreachable(error.to_string()))?
@@ -136,6 +140,7 @@ impl Client {
             Ok(Answer {
                 status: head.status,
                 retry_after,
+                log_next,
                 body,
             })
         };

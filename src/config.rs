@@ -41,6 +41,8 @@ pub enum Command {
     Sim(Box<SimArgs>),
     /// Show the fleet of a running manager
     Status(StatusArgs),
+    /// Show what a worker printed, and follow it with -f
+    Logs(LogsArgs),
     /// Show how many shards run, or what another number would cost
     Plan(PlanArgs),
     /// Change the number of shards while the bot runs, without a gap
@@ -143,6 +145,25 @@ pub struct StatusArgs {
     /// Print JSON for scripts.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Whose output to show.
+#[derive(Args, Clone, Debug)]
+pub struct LogsArgs {
+    #[command(flatten)]
+    pub manager: ManagerArgs,
+
+    /// The worker, as `shardman status` names it.
+    #[arg(value_name = "WORKER")]
+    pub worker: String,
+
+    /// How many of the last lines to show: at most 10,000, and 1 MiB.
+    #[arg(short = 'n', long, value_name = "LINES", default_value = "100", value_parser = parse::count::<0, 10_000>)]
+    pub lines: u32,
+
+    /// Go on with what the worker prints, also after its restart.
+    #[arg(short, long)]
+    pub follow: bool,
 }
 
 /// Which number of shards to look at.

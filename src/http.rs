@@ -17,6 +17,7 @@ mod fleet;
 mod health;
 mod identify;
 mod json;
+mod logs;
 #[cfg(test)]
 mod manager_tests;
 mod number;

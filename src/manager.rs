@@ -17,6 +17,7 @@ mod effects;
 mod fleet;
 mod handle;
 mod keys;
+mod log;
 mod request;
 mod settings;
 mod view;
@@ -28,6 +29,7 @@ pub use handle::{
     BeatError, BeatReport, Caller, ConnectError, ConnectRequest, Connection, DisconnectError, IdentifyError,
     IdentifyOutcome, IdentifyPlan, ManagerHandle, RescaleError, RestartError,
 };
+pub use log::LogSpan;
 pub use request::DiscordNews;
 pub use settings::{Count, RescaleMode, Settings, WorkerProgram};
 pub use view::Summary;
@@ -107,6 +109,7 @@ impl<S: LeaseStore> Manager<S> {
         let fleet = Fleet::restore(Arc::clone(&settings), clock, Dice::System, &Host, saved);
         let shared = Arc::new(Shared {
             fleet: Mutex::new(fleet),
+            logs: supervisor.logs(),
             keys: Keys::new(&secrets.shared, secrets.operator.as_deref()),
             clock,
             wake: Notify::new(),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::process::{Child, Command};
+use std::sync::Arc;
 use std::time::Duration;
 
 use shardman_core::WorkerId;
@@ -18,6 +19,7 @@ pub(crate) mod memory;
 mod output;
 mod unix;
 
+pub(crate) use output::Logs;
 pub(crate) use unix::hash;
 pub use unix::raise_descriptor_limit;
 
@@ -83,6 +85,14 @@ pub enum WorkerEvent {
     },
 }
 
+/// A part of what a worker printed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct LogPart {
+    pub bytes: Vec<u8>,
+    /// Where the log goes on behind it.
+    pub next: u64,
+}
+
 /// How a child ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Exit {
@@ -117,7 +127,9 @@ pub struct Supervisor {
     spawner: std::sync::mpsc::Sender<SpawnJob>,
     events: mpsc::Sender<WorkerEvent>,
     children: BTreeMap<WorkerId, mpsc::Sender<Duration>>,
-    logs: PathBuf,
+    logs: Arc<Logs>,
+    /// Dropped with the supervisor: no log is cut any more.
+    _cutting: std::sync::mpsc::Sender<()>,
 }
 
 type SpawnJob = (Command, oneshot::Sender<io::Result<Child>>);
@@ -126,7 +138,8 @@ impl Supervisor {
     /// `logs` is the folder for what children print; `events` gets what
     /// happens to them.
     pub fn new(logs: PathBuf, events: mpsc::Sender<WorkerEvent>) -> io::Result<Self> {
-        std::fs::create_dir_all(&logs)?;
+        let logs = Arc::new(Logs::open(logs)?);
+        let cutting = logs.watch()?;
         let (spawner, jobs) = std::sync::mpsc::channel::<SpawnJob>();
         // One thread for the life of the process: what a child inherits from
         // the thread that spawned it never depends on a runtime's pool.
@@ -145,29 +158,36 @@ impl Supervisor {
             events,
             children: BTreeMap::new(),
             logs,
+            _cutting: cutting,
         })
     }
 
-    fn log_path(&self, worker: &WorkerId) -> PathBuf {
-        self.logs.join(format!("{worker}.log"))
+    /// What the children print.
+    pub(crate) fn logs(&self) -> Arc<Logs> {
+        Arc::clone(&self.logs)
     }
 
     /// Starts a child in a process group of its own.
     pub fn start(&mut self, launch: Launch) {
         let stops = self.door(&launch.worker);
         let events = self.events.clone();
-        let log = self.log_path(&launch.worker);
+        let logs = self.logs();
         let spawner = self.spawner.clone();
         tokio::spawn(async move {
             let worker = launch.worker.clone();
-            let command = child::command(&launch, &log);
-            let from = output::end(&log);
-            let spawned = match command {
-                Ok(command) => spawn(&spawner, command).await,
+            let prepared = on_logs(&logs, move |logs| {
+                let output = logs.append(&launch.worker)?;
+                let from = logs.end(&launch.worker);
+                Ok((child::command(&launch, output)?, from))
+            });
+            let spawned = match prepared.await.and_then(|prepared| prepared) {
+                Ok((command, from)) => spawn(&spawner, command).await.map(|child| (child, from)),
                 Err(error) => Err(error),
             };
             let event = match spawned {
-                Ok(child) => child::started(worker, child, stops, events.clone(), (&log, from)).await,
+                Ok((child, from)) => {
+                    child::started(worker, child, stops, events.clone(), (&logs, from)).await
+                }
                 Err(error) => WorkerEvent::NotStarted { worker, error },
             };
             report(&events, event).await;
@@ -178,15 +198,16 @@ impl Supervisor {
     pub fn adopt(&mut self, worker: &WorkerId, process: &ProcessId) {
         let stops = self.door(worker);
         let events = self.events.clone();
-        let (worker, pid, log) = (worker.clone(), process.pid, self.log_path(worker));
+        let (worker, pid, logs) = (worker.clone(), process.pid, self.logs());
         tokio::spawn(async move {
             let exit = child::watch(&worker, pid, None, stops).await;
+            let last_lines = last_lines(&logs, &worker, 0).await;
             report(
                 &events,
                 WorkerEvent::Gone {
                     worker,
                     exit,
-                    last_lines: output::last_lines(&log, 0),
+                    last_lines,
                 },
             )
             .await;
@@ -228,6 +249,23 @@ impl Supervisor {
         self.children.insert(worker.clone(), door);
         stops
     }
+}
+
+/// Works on the logs where it may block.
+async fn on_logs<T: Send + 'static>(
+    logs: &Arc<Logs>,
+    work: impl FnOnce(&Logs) -> T + Send + 'static,
+) -> io::Result<T> {
+    let logs = Arc::clone(logs);
+    let done = tokio::task::spawn_blocking(move || work(&logs)).await;
+    done.map_err(io::Error::other)
+}
+
+async fn last_lines(logs: &Arc<Logs>, worker: &WorkerId, from: u64) -> Vec<String> {
+    let worker = worker.clone();
+    let lines = on_logs(logs, move |logs| logs.last_lines(&worker, from)).await;
+    // Without a runtime nobody is left to tell.
+    lines.unwrap_or_default()
 }
 
 async fn spawn(spawner: &std::sync::mpsc::Sender<SpawnJob>, command: Command) -> io::Result<Child> {

@@ -10,7 +10,9 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, delete, get, post};
 
 use super::error::{self, Refusal};
-use super::{HttpState, beat, connect, cors, docs, fleet, health, identify, plan, restart, session, status};
+use super::{
+    HttpState, beat, connect, cors, docs, fleet, health, identify, logs, plan, restart, session, status,
+};
 
 /// One path, its methods as the `Allow` header names them, and who answers.
 struct Route {
@@ -37,6 +39,7 @@ fn routes() -> Vec<Route> {
         ),
         route("/fleet/spend-reserve", "POST", post(fleet::spend_reserve)),
         route("/workers/{worker_id}/restart", "POST", post(restart::worker)),
+        route("/workers/{worker_id}/logs", "GET", get(logs::worker)),
         route("/identify", "POST", post(identify::identify)),
         route("/health", "GET", get(health::health)),
         route("/ready", "GET", get(health::ready)),

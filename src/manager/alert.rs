@@ -7,6 +7,7 @@ use shardman_core::ShardId;
 pub struct Alert {
     pub kind: AlertKind,
     pub shard: Option<ShardId>,
+    /// The cause in one line; what a worker printed last follows in further ones.
     pub text: String,
     /// Wall clock, milliseconds since 1970.
     pub last_beat_ms: u64,

@@ -18,7 +18,7 @@ use super::keys::Keys;
 use super::request::{DiscordNews, RETRY_SECONDS, Request};
 use super::view::{self, Summary};
 use crate::clock::Clock;
-use crate::supervisor::memory;
+use crate::supervisor::{Logs, memory};
 
 /// How long `POST /identify` is held before the caller is told to ask again:
 /// shorter than what proxies and clients give up after.
@@ -132,6 +132,7 @@ pub(super) struct Shared {
     /// look-up and a timestamp, not a trip through the owner's queue.
     pub(super) fleet: Mutex<Fleet>,
     pub(super) keys: Keys,
+    pub(super) logs: Arc<Logs>,
     pub(super) clock: Clock,
     /// Something changed that the owner should look at.
     pub(super) wake: Notify,

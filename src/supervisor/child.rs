@@ -1,9 +1,10 @@
 //! One child: its start, its watch, its end.
 
+use std::fs::File;
 use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use shardman_core::WorkerId;
@@ -11,7 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, warn};
 
-use super::{Exit, Launch, WorkerEvent, output, unix};
+use super::{Exit, Launch, Logs, WorkerEvent, unix};
 
 /// How often the rest of a killed group is looked for. Members that the
 /// kernel has yet to bury take a moment; nothing is signalled here.
@@ -22,15 +23,14 @@ const WATCH_RETRY: Duration = Duration::from_millis(200);
 
 /// The command with its group, its environment and its output. The output goes
 /// to a file, not to a pipe, because a pipe would break when the manager dies.
-pub(super) fn command(launch: &Launch, log: &Path) -> io::Result<Command> {
-    let file = output::open(log)?;
+pub(super) fn command(launch: &Launch, output: File) -> io::Result<Command> {
     let mut command = Command::new(&launch.program);
     command
         .args(&launch.args)
         .process_group(0)
         .stdin(Stdio::null())
-        .stdout(file.try_clone()?)
-        .stderr(file);
+        .stdout(output.try_clone()?)
+        .stderr(output);
     for name in launch.without_env {
         command.env_remove(name);
     }
@@ -44,7 +44,7 @@ pub(super) async fn started(
     child: Child,
     stops: mpsc::Receiver<Duration>,
     events: mpsc::Sender<WorkerEvent>,
-    (log, from): (&Path, u64),
+    (logs, from): (&Arc<Logs>, u64),
 ) -> WorkerEvent {
     let pid = i32::try_from(child.id()).expect("a pid fits in an i32");
     match unix::identify(pid) {
@@ -62,10 +62,11 @@ pub(super) async fn started(
         Err(error) => debug!(worker.id = %worker, %error, "worker {worker} cannot be identified"),
     }
     let exit = watch(&worker, pid, Some(child), stops).await;
+    let last_lines = super::last_lines(logs, &worker, from).await;
     WorkerEvent::Gone {
         worker,
         exit,
-        last_lines: output::last_lines(log, from),
+        last_lines,
     }
 }
 

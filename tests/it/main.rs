@@ -14,6 +14,7 @@ mod contract;
 mod disk;
 mod fleet;
 mod halt;
+mod logs;
 mod manager_crash;
 mod order;
 mod places;

@@ -86,7 +86,7 @@ impl Fleet {
             self.rolling = Some(rolling);
             for step in steps {
                 self.rolling_unsaved = true;
-                self.take_step(step, (done, total));
+                self.take_step(step, (done, total), &[]);
             }
         }
         // In the same commit as what follows from it: a worker is stopped only
@@ -98,7 +98,8 @@ impl Fleet {
         }
     }
 
-    fn take_step(&mut self, step: Step, (done, total): (u32, u32)) {
+    /// `lines` are what a worker whose end led to this printed last.
+    fn take_step(&mut self, step: Step, (done, total): (u32, u32), lines: &[String]) {
         match step {
             Step::Excused(what) => warn!("the restart waited in vain for {what} and begins all the same"),
             Step::Stop(WorkerRun { worker, .. }) => {
@@ -116,13 +117,17 @@ impl Fleet {
                 info!(worker.id = %worker, "worker {worker} was restarted and the fleet is whole ({done} of {total})");
             }
             Step::Paused(reason) => {
-                let text = format!(
+                let mut text = format!(
                     "the restart is paused, workers left alone: {} of {total}. {reason}. It goes on by itself once the fleet is whole; `shardman restart --cancel` ends it",
                     self.rolling
                         .as_ref()
                         .map_or(0, |rolling| rolling.record().queue.len())
                 );
                 warn!("{text}");
+                for line in lines {
+                    text.push('\n');
+                    text.push_str(line);
+                }
                 self.effects.push(Effect::Alert(Alert {
                     kind: AlertKind::Worker,
                     shard: None,
@@ -136,7 +141,7 @@ impl Fleet {
     }
 
     /// A run of a child ended. Whether a restart is paused because of it.
-    pub(super) fn rolling_ended(&mut self, worker: &WorkerId, how: &str) -> bool {
+    pub(super) fn rolling_ended(&mut self, worker: &WorkerId, how: &str, lines: &[String]) -> bool {
         let Some(run) = self.run_of_worker(worker) else {
             return false;
         };
@@ -152,7 +157,7 @@ impl Fleet {
         let figures = (rolling.done(), rolling.record().total);
         if let Some(step) = step {
             self.rolling_unsaved = true;
-            self.take_step(step, figures);
+            self.take_step(step, figures, lines);
         }
         told
     }

@@ -141,7 +141,7 @@ impl Fleet {
         let given_up = matches!(stopped_for, Some(StopCause::Surplus | StopCause::Retired));
         // What we decided says nothing of a new version.
         let decided = given_up || stopped_for == Some(StopCause::Room);
-        let told = !decided && self.rolling_ended(worker, how);
+        let told = !decided && self.rolling_ended(worker, how, lines);
         let Some(entry) = self.workers.get_mut(worker) else {
             return;
         };
