@@ -14,7 +14,9 @@ const MIB: u64 = 1024 * 1024;
 
 #[test]
 fn a_worker_that_floods_its_output_does_not_fill_the_disk() {
-    let command = "timeout 4 yes flood; for i in $(seq 60); do echo last words $i; done; exit 78";
+    // 20 MB a second, so that the disk is left for the others.
+    let command = "for i in $(seq 40); do head -c 2000000 /dev/zero | tr '\\0' x | fold -w 99; sleep 0.1; done; \
+                   for i in $(seq 60); do echo last words $i; done; exit 78";
     let (url, alerts) = webhook(&["204 No Content"]);
     let settings = [
         ("MAX_SHARDS", "1"),
@@ -26,7 +28,7 @@ fn a_worker_that_floods_its_output_does_not_fill_the_disk() {
     let older = log.with_extension("log.1");
     let length = |path| std::fs::metadata(path).map_or(0, |file: std::fs::Metadata| file.len());
     let (mut most, mut slowest) = (0, Duration::ZERO);
-    eventually(seconds(20.0), "the flood ends", || {
+    eventually(seconds(40.0), "the flood ends", || {
         most = most.max(length(&log) + length(&older));
         assert!(length(&older) <= 8 * MIB);
         let asked = Instant::now();
@@ -39,9 +41,9 @@ fn a_worker_that_floods_its_output_does_not_fill_the_disk() {
         most / MIB
     );
     assert!(most > 8 * MIB, "there was a flood");
-    assert!(most < 2048 * MIB, "{most} bytes between two looks");
-    assert!(slowest < seconds(1.0), "{slowest:?}");
-    eventually(seconds(2.0), "the rest is cut as well", || {
+    assert!(most < 64 * MIB, "{most} bytes of 80 million are there at once");
+    assert!(slowest < seconds(5.0), "{slowest:?}");
+    eventually(seconds(5.0), "the rest is cut as well", || {
         (length(&log) + length(&older) <= 16 * MIB).then_some(())
     });
     let manager = shardman.log();
@@ -143,7 +145,7 @@ fn logs_are_followed_over_a_cut_and_over_restarts_of_worker_and_manager() {
     std::fs::write(&flood, "").unwrap();
     hear(&format!("flooded {pid}\n"));
     let log = shardman.folder().join("data/logs/discord-0.log");
-    eventually(seconds(5.0), "the cut", || {
+    eventually(seconds(15.0), "the cut", || {
         (std::fs::metadata(&log).unwrap().len() < MIB).then_some(())
     });
     std::fs::remove_file(&flood).unwrap();
