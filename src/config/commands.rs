@@ -1,0 +1,126 @@
+//! The flags of the commands that talk to a running manager.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::parse;
+
+/// What to show of which manager.
+#[derive(Args, Clone, Debug)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    pub manager: ManagerArgs,
+
+    /// Print JSON for scripts.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Whose output to show.
+#[derive(Args, Clone, Debug)]
+pub struct LogsArgs {
+    #[command(flatten)]
+    pub manager: ManagerArgs,
+
+    /// The worker, as `shardman status` names it.
+    #[arg(value_name = "WORKER")]
+    pub worker: String,
+
+    /// How many of the last lines to show: at most 10,000, and 1 MiB.
+    #[arg(short = 'n', long, value_name = "LINES", default_value = "100", value_parser = parse::count::<0, 10_000>)]
+    pub lines: u32,
+
+    /// Go on with what the worker prints, also after its restart.
+    #[arg(short, long)]
+    pub follow: bool,
+}
+
+/// Which number of shards to look at.
+#[derive(Args, Clone, Debug)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pub manager: ManagerArgs,
+
+    /// The number to look at; without it, what runs.
+    #[arg(value_name = "N")]
+    pub shards: Option<u32>,
+
+    /// Print JSON for scripts.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which number of shards to run from now on.
+#[derive(Args, Clone, Debug)]
+pub struct RescaleArgs {
+    #[command(flatten)]
+    pub manager: ManagerArgs,
+
+    /// How many shards to run. While a rescale goes on, the former number takes it back.
+    #[arg(value_name = "N")]
+    pub shards: u32,
+
+    /// Do not watch until it is done.
+    #[arg(long)]
+    pub no_wait: bool,
+}
+
+/// The ends of `shardman restart`.
+pub(super) const RESTART_EXIT_CODES: &str = "Exit codes: 0 done (or begun, with --no-wait), 1 refused or cancelled, \
+2 no worker named, 3 paused because a restarted worker failed";
+
+/// Which workers to restart.
+#[derive(Args, Clone, Debug)]
+pub struct RestartArgs {
+    #[command(flatten)]
+    pub manager: ManagerArgs,
+
+    /// Workers to restart, as `shardman status` names them.
+    #[arg(value_name = "WORKER")]
+    pub workers: Vec<String>,
+
+    /// Restart every worker.
+    #[arg(long, conflicts_with = "workers")]
+    pub all: bool,
+
+    /// End the restart that is under way: no further worker is stopped.
+    #[arg(long, conflicts_with_all = ["workers", "all"])]
+    pub cancel: bool,
+
+    /// Ask for it and do not wait for its end.
+    #[arg(long)]
+    pub no_wait: bool,
+
+    /// Print JSON for scripts: how the restart stands in the end.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What to start, and at what price.
+#[derive(Args, Clone, Debug)]
+pub struct StartArgs {
+    #[command(flatten)]
+    pub manager: ManagerArgs,
+
+    /// Use the session starts that are kept in reserve, and let workers exceed their share, until Discord gives new ones. Discord resets the token of a bot that uses up all.
+    #[arg(long, required = true)]
+    pub spend_reserve: bool,
+}
+
+/// Which manager to ask.
+#[derive(Args, Clone, Debug)]
+pub struct ManagerArgs {
+    /// Where the manager's HTTP API is.
+    #[arg(
+        long,
+        env = "SHARDMAN_URL",
+        default_value = "http://127.0.0.1:7878",
+        value_name = "URL"
+    )]
+    pub url: String,
+
+    /// The manager's data folder, for the secret it made if none was set.
+    #[arg(long, env = "DATA_DIR", default_value = "data", value_name = "FOLDER")]
+    pub data_dir: PathBuf,
+}

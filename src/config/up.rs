@@ -1,0 +1,89 @@
+//! The settings of the manager: the flags and variables of `shardman up`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use shardman_core::plan::MAX_SHARDS;
+
+use super::parse::{self, DiscordApi, Workers};
+use crate::manager::RescaleMode;
+
+/// Settings of the manager.
+#[derive(Args, Clone, Debug)]
+pub struct UpArgs {
+    /// Address and port of the manager's HTTP API.
+    #[arg(long, env = "LISTEN", default_value = "127.0.0.1:7878", value_name = "ADDR", value_parser = parse::address)]
+    pub listen: SocketAddr,
+
+    /// Seconds without a beat after which a shard is handed to somebody else.
+    #[arg(long, env = "MAX_SECONDS", default_value = "60", value_name = "SECONDS", value_parser = parse::max_seconds)]
+    pub max_seconds: Duration,
+
+    /// How many shards to run; unset to run as many as Discord recommends.
+    #[arg(long, env = "MAX_SHARDS", value_name = "N", value_parser = parse::count::<1, MAX_SHARDS>)]
+    pub max_shards: Option<u32>,
+
+    /// When Discord or the guilds ask for another number of shards: `off` ignores it, `propose` says so, `auto` does it.
+    #[arg(
+        long,
+        env = "RESCALE",
+        default_value = "propose",
+        value_name = "MODE",
+        value_enum
+    )]
+    pub rescale: RescaleMode,
+
+    /// The most workers to start: a number, `0` for none, or `auto` for as many as the shards need.
+    #[arg(long, env = "WORKERS", default_value = "auto", value_name = "N", value_parser = parse::workers)]
+    pub workers: Workers,
+
+    /// The most shards for one worker; unset to spread them over the cores (your own command: one).
+    #[arg(long, env = "SHARDS_PER_WORKER", value_name = "N", value_parser = parse::count::<1, 256>)]
+    pub shards_per_worker: Option<u32>,
+
+    /// Your own worker, such as `node bot.js`; unset for the bundled gateway worker.
+    #[arg(long, env = "WORKER_COMMAND", alias = "worker", value_name = "COMMAND")]
+    pub worker_command: Option<String>,
+
+    /// Percent of Discord's daily session starts that are kept for `shardman start --spend-reserve`.
+    #[arg(long, env = "BUDGET_RESERVE", default_value = "10", value_name = "PERCENT", value_parser = parse::count::<0, 90>)]
+    pub budget_reserve: u32,
+
+    /// Percent of Discord's daily session starts that one worker may use in 24 hours.
+    #[arg(long, env = "WORKER_STARTS", default_value = "25", value_name = "PERCENT", value_parser = parse::count::<1, 100>)]
+    pub worker_starts: u32,
+
+    /// Seconds that a worker may take to stop before it is killed.
+    #[arg(long, env = "STOP_SECONDS", default_value = "10", value_name = "SECONDS", value_parser = parse::stop_seconds)]
+    pub stop_seconds: Duration,
+
+    /// Folder for leases, workers' logs and a generated secret.
+    #[arg(long, env = "DATA_DIR", default_value = "data", value_name = "FOLDER")]
+    pub data_dir: PathBuf,
+
+    /// Where Discord's REST API is: Discord itself, a proxy, or the simulator.
+    #[arg(long, env = "DISCORD_API_URL", default_value = "https://discord.com", value_name = "URL", value_parser = parse::discord_api)]
+    pub discord_api_url: DiscordApi,
+
+    /// Origins of web pages that may call the API, separated by commas.
+    #[arg(long, env = "CORS_ORIGINS", value_name = "ORIGINS", value_delimiter = ',')]
+    pub cors_origins: Vec<String>,
+
+    /// Let everybody read `GET /status`, without a secret.
+    #[arg(long, env = "PUBLIC_STATUS", value_name = "BOOL", default_value = "false", default_missing_value = "true", num_args = 0..=1, require_equals = true, value_parser = parse::boolean)]
+    pub public_status: bool,
+
+    /// Text that goes with every webhook alert, such as a mention.
+    #[arg(long, env = "WEBHOOK_CONTENT", value_name = "TEXT")]
+    pub webhook_content: Option<String>,
+
+    /// Run a simulated Discord of so many shards in this process, and a fleet on it.
+    #[arg(long, value_name = "SHARDS", value_parser = parse::count::<1, 1024>)]
+    pub sim: Option<u32>,
+
+    /// With `--sim`: how many shards may identify at once.
+    #[arg(long, value_name = "M", default_value = "2", requires = "sim", value_parser = parse::count::<1, 1024>)]
+    pub sim_max_concurrency: u32,
+}
