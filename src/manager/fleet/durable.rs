@@ -117,7 +117,9 @@ impl Fleet {
             | Write::Plan(_)
             | Write::Halt(_)
             | Write::Worker(_)
-            | Write::WorkerGone(_)) => Some(kept),
+            | Write::WorkerGone(_)
+            | Write::Rest(..)
+            | Write::Pool(..)) => Some(kept),
         }
     }
 
@@ -134,6 +136,7 @@ impl Fleet {
                     key,
                     wait_ms,
                     ttl_ms,
+                    assigned,
                 } => {
                     let identify_at_ms = if wait_ms == 0 { 0 } else { wall + wait_ms };
                     Write::Lease(LeaseRecord {
@@ -144,6 +147,7 @@ impl Fleet {
                         key,
                         identify_at_ms,
                         ttl_ms,
+                        assigned,
                     })
                 }
                 LeaseWrite::Ended { shard, .. } => Write::LeaseEnded(shard),
