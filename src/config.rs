@@ -13,12 +13,14 @@ use shardman_worker::WorkerArgs;
 
 mod commands;
 mod parse;
+mod pools;
 mod secrets;
 mod up;
 
 use commands::RESTART_EXIT_CODES;
 pub use commands::{LogsArgs, ManagerArgs, PlanArgs, RescaleArgs, RestartArgs, StartArgs, StatusArgs};
 pub use parse::{DiscordApi, Workers};
+pub use pools::pool_settings;
 pub use secrets::{SECRET_VARIABLES, SecretSettings, kept_secret};
 pub use up::UpArgs;
 

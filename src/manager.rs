@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use shardman_core::Tick;
+use shardman_core::{PoolId, Tick};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -18,6 +18,7 @@ mod fleet;
 mod handle;
 mod keys;
 mod log;
+mod pools;
 mod request;
 mod settings;
 mod view;
@@ -31,16 +32,17 @@ pub use handle::{
 };
 pub use log::LogSpan;
 pub use request::DiscordNews;
-pub use settings::{Count, RescaleMode, Settings, WorkerProgram};
+pub use settings::{Count, PoolSettings, Register, RescaleMode, RestartRule, Settings, WorkerProgram};
 pub use view::Summary;
 
 use crate::clock::Clock;
-use crate::store::{LeaseStore, StoreError};
+use crate::store::{LeaseStore, Saved, StoreError};
 use crate::supervisor::{Host, Supervisor, WorkerEvent, memory};
 use effects::Effects;
 use fleet::{Dice, Fleet, LOOK_EVERY, Turn};
 use handle::Shared;
 use keys::Keys;
+use pools::Pools;
 use request::Request;
 
 /// Requests that may wait: as many as connections are served at once, so that
@@ -95,20 +97,21 @@ impl<S: LeaseStore> Manager<S> {
         secrets: &Secrets,
         alerts: mpsc::Sender<Alert>,
     ) -> Result<(Self, ManagerHandle), StartError> {
-        let saved = store.load().await?;
+        let mut saved = store.load().await?;
         let clock = Clock::start();
         let settings = Arc::new(settings);
-        if !saved.leases.is_empty() {
-            info!(
-                "{} leases of the last run are kept, each with its full time",
-                saved.leases.len()
-            );
+        let leases = |saved: &Saved| saved.leases.len();
+        let kept = leases(&saved) + saved.pools.values().map(leases).sum::<usize>();
+        if kept > 0 {
+            info!("{kept} leases of the last run are kept, each with its full time");
         }
         let (events, worker_events) = mpsc::channel(1024);
         let supervisor = Supervisor::new(settings.logs.clone(), events).map_err(StartError::Logs)?;
-        let fleet = Fleet::restore(Arc::clone(&settings), clock, Dice::System, &Host, saved);
+        let pools = Pools::restore(&settings, clock, std::mem::take(&mut saved.pools));
+        let fleet = Fleet::restore(settings, clock, Dice::System, &Host, saved);
         let shared = Arc::new(Shared {
             fleet: Mutex::new(fleet),
+            pools,
             logs: supervisor.logs(),
             keys: Keys::new(&secrets.shared, secrets.operator.as_deref()),
             clock,
@@ -122,7 +125,6 @@ impl<S: LeaseStore> Manager<S> {
         };
         let effects = Effects {
             shared: Arc::clone(&shared),
-            settings,
             supervisor,
             alerts,
         };
@@ -161,7 +163,7 @@ impl<S: LeaseStore> Manager<S> {
                     "the host held the manager up for {:.1} s; every lease gets them added",
                     late.as_secs_f64()
                 );
-                shared.fleet().table.forgive(late);
+                self.forgive(late);
             }
             self.measure();
             let began = shared.clock.now();
@@ -172,10 +174,16 @@ impl<S: LeaseStore> Manager<S> {
                     "a turn took {:.1} s, on the disk most likely; every lease gets them added",
                     took.as_secs_f64()
                 );
-                shared.fleet().table.forgive(took);
+                self.forgive(took);
             }
         }
         self.turn(Vec::new()).await;
+    }
+
+    fn forgive(&self, stall: Duration) {
+        for pool in self.shared.every_pool() {
+            self.shared.of_pool(pool.as_str()).table.forgive(stall);
+        }
     }
 
     /// Notes what a shard's memory is, for decisions that need no operator.
@@ -191,31 +199,40 @@ impl<S: LeaseStore> Manager<S> {
 
     fn due(&self, now: Tick) -> Tick {
         // While the disk takes nothing, what is due waits for the next try.
+        let others = self.shared.pools.iter();
+        let others = others.filter_map(|(_, fleet)| fleet.poll_timeout(now));
         let next = self
             .retry_writes_at
-            .or_else(|| self.shared.fleet().poll_timeout(now));
+            .or_else(|| others.chain(self.shared.fleet().poll_timeout(now)).min());
         next.map_or(now + HEARTBEAT, |next| next.min(now + HEARTBEAT))
     }
 
+    /// Every pool decides, and all of it becomes durable in one commit.
     async fn turn(&mut self, requests: Vec<Request>) {
-        let turn = {
-            let mut fleet = self.shared.fleet();
-            let now = self.shared.clock.now();
-            if self.retry_writes_at.is_some_and(|at| at > now) && requests.is_empty() {
-                return;
-            }
-            fleet.turn(requests, now)
-        };
-        let written = if turn.writes.is_empty() {
+        let now = self.shared.clock.now();
+        if self.retry_writes_at.is_some_and(|at| at > now) && requests.is_empty() {
+            return;
+        }
+        let (requests, mut others) = self.shared.pools.sort(requests);
+        let mut turns = vec![(PoolId::discord(), self.shared.fleet().turn(requests, now))];
+        for (pool, mut fleet) in self.shared.pools.iter() {
+            let requests = others.remove(pool).unwrap_or_default();
+            turns.push((pool.clone(), fleet.turn(requests, now)));
+        }
+        let writes = turns
+            .iter()
+            .flat_map(|(pool, turn)| pools::writes_of(pool, &turn.writes));
+        let writes: Vec<_> = writes.collect();
+        let written = if writes.is_empty() {
             Ok(())
         } else {
-            self.store.commit(turn.writes.clone()).await
+            self.store.commit(writes).await
         };
         match written {
-            Ok(()) => self.act(turn),
-            Err(error) => self.not_written(turn, &error),
+            Ok(()) => self.act(turns),
+            Err(error) => self.not_written(turns, &error),
         }
-        let summary = view::summary(&self.shared.fleet());
+        let summary = pools::summary(&self.shared);
         self.shared.summary.send_if_modified(|old| {
             let changed = *old != summary;
             *old = summary;
@@ -223,28 +240,40 @@ impl<S: LeaseStore> Manager<S> {
         });
     }
 
-    fn act(&mut self, turn: Turn) {
+    fn act(&mut self, turns: Vec<(PoolId, Turn)>) {
         self.retry_writes_at = None;
-        if !turn.writes.is_empty() && self.shared.fleet().store_trouble.take().is_some() {
+        if turns.iter().any(|(_, turn)| !turn.writes.is_empty()) && self.set_store_trouble(None) {
             info!("the disk takes writes again");
         }
-        turn.answers.into_iter().for_each(request::Answer::send);
-        turn.effects
-            .into_iter()
-            .for_each(|effect| self.effects.run(effect));
+        for (_, turn) in turns {
+            turn.answers.into_iter().for_each(request::Answer::send);
+            turn.effects
+                .into_iter()
+                .for_each(|effect| self.effects.run(effect));
+        }
     }
 
-    fn not_written(&mut self, turn: Turn, error: &StoreError) {
+    fn not_written(&mut self, turns: Vec<(PoolId, Turn)>, error: &StoreError) {
         let reason = error.to_string();
-        let mut fleet = self.shared.fleet();
-        if fleet.store_trouble.is_none() {
+        if !self.set_store_trouble(Some(&reason)) {
             error!("nothing can be leased: {reason}");
         }
         let now = self.shared.clock.now();
-        fleet.store_trouble = Some(reason.clone());
-        let effects = fleet.undo(turn, &reason, now);
-        drop(fleet);
-        effects.into_iter().for_each(|effect| self.effects.run(effect));
+        for (pool, turn) in turns {
+            let effects = self.shared.of_pool(pool.as_str()).undo(turn, &reason, now);
+            effects.into_iter().for_each(|effect| self.effects.run(effect));
+        }
         self.retry_writes_at = Some(now + RETRY_WRITES);
+    }
+
+    /// Tells every pool how the disk is. Whether there was trouble before.
+    fn set_store_trouble(&self, trouble: Option<&str>) -> bool {
+        let mut before = false;
+        for pool in self.shared.every_pool() {
+            let mut fleet = self.shared.of_pool(pool.as_str());
+            before |= fleet.store_trouble.is_some();
+            fleet.store_trouble = trouble.map(str::to_owned);
+        }
+        before
     }
 }

@@ -21,6 +21,6 @@ pub mod tick;
 pub mod wall;
 pub mod wire;
 
-pub use id::{Epoch, PoolId, SessionId, ShardId, WorkerId};
+pub use id::{Epoch, PoolId, PoolIdError, SessionId, ShardId, WorkerId};
 pub use plan::Plan;
 pub use tick::Tick;

@@ -32,6 +32,7 @@ mod discord;
 mod durable;
 mod halt;
 mod places;
+mod pool;
 mod rescale;
 mod rolling;
 mod starts;
@@ -50,6 +51,8 @@ pub(super) enum Effect {
     Start {
         worker: WorkerId,
         shards: u32,
+        /// What it holds without knowing.
+        slot: Option<ShardId>,
         credential: String,
     },
     Adopt {
@@ -280,7 +283,7 @@ impl Fleet {
                 reply,
             } => match self.table.release(&holder(&caller), session, now) {
                 Ok(shard) => {
-                    info!(shard.id = %shard, "shard {shard} was given back");
+                    info!(shard.id = %shard, "{} was given back", self.name(shard));
                     self.answers.push(Answer::Disconnect { reply });
                 }
                 Err(_) => drop(reply.send(Err(DisconnectError::UnknownSession))),
@@ -302,6 +305,7 @@ impl Fleet {
                 reply,
             } => self.rescale_asked(target, memory, reply, now),
             Request::Worker(event) => self.worker_event(event, now),
+            Request::In(_, request) => self.handle(*request, now),
             Request::Discord(news) => self.discord_news(news, now),
             Request::Stop => self.stop_all(),
             Request::Restart { workers, reply } => match self.restart(workers, now) {

@@ -15,7 +15,8 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::fleet::Fleet;
 use super::keys::Keys;
-use super::request::{DiscordNews, RETRY_SECONDS, Request};
+use super::pools::{self, Pools};
+use super::request::{DiscordNews, Request};
 use super::view::{self, Summary};
 use crate::clock::Clock;
 use crate::supervisor::{Logs, memory};
@@ -75,6 +76,12 @@ pub enum ConnectError {
     /// No count is known yet, or the disk takes no grant: try again later.
     #[error("no lease can be granted now: {reason}")]
     Unavailable { reason: String, retry_seconds: u64 },
+    /// These are there.
+    #[error("there is no such pool")]
+    UnknownPool { pools: Vec<String> },
+    /// A child stays in the pool that it was started for.
+    #[error("the caller is of the pool {own}")]
+    OtherPool { own: String },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -90,6 +97,9 @@ pub enum DisconnectError {
 pub enum RestartError {
     #[error("there is no such worker")]
     UnknownWorker,
+    /// These are there.
+    #[error("there is no such pool")]
+    UnknownPool { pools: Vec<String> },
     #[error("no worker runs")]
     NothingRuns,
     #[error("a restart is under way")]
@@ -114,6 +124,9 @@ pub enum IdentifyError {
     UnknownSession,
     #[error("the shard is out of the plan")]
     OutOfPlan,
+    /// Its pool is not `discord`.
+    #[error("nothing of its pool identifies")]
+    NoGateway,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -131,6 +144,8 @@ pub(super) struct Shared {
     /// Held for moments only, never across an `.await`: a beat costs a map
     /// look-up and a timestamp, not a trip through the owner's queue.
     pub(super) fleet: Mutex<Fleet>,
+    /// The pools beside `discord`.
+    pub(super) pools: Pools,
     pub(super) keys: Keys,
     pub(super) logs: Arc<Logs>,
     pub(super) clock: Clock,
@@ -161,16 +176,7 @@ impl ManagerHandle {
 
     /// Leases the lowest free shard.
     pub async fn connect(&self, request: ConnectRequest) -> Result<Connection, ConnectError> {
-        let gone = || ConnectError::Unavailable {
-            reason: STOPPED.to_owned(),
-            retry_seconds: RETRY_SECONDS,
-        };
-        let (reply, answer) = oneshot::channel();
-        self.requests
-            .send(Request::Connect { request, reply })
-            .await
-            .map_err(|_| gone())?;
-        answer.await.unwrap_or_else(|_| Err(gone()))
+        self.connect_to(None, request).await
     }
 
     /// Keeps a lease: a map look-up and a timestamp.
@@ -181,7 +187,7 @@ impl ManagerHandle {
         report: BeatReport,
     ) -> Result<BeatAnswer, BeatError> {
         let (answer, wake) = {
-            let mut fleet = self.shared.fleet();
+            let mut fleet = self.shared.of_session(caller, session);
             let now = self.shared.clock.now();
             (fleet.beat(caller, session, report, now), fleet.wants_a_turn())
         };
@@ -205,6 +211,7 @@ impl ManagerHandle {
             session,
             reply,
         };
+        let request = self.to_its_pool(caller, session, request);
         self.requests.send(request).await.map_err(|_| gone())?;
         answer.await.unwrap_or_else(|_| Err(gone()))
     }
@@ -216,6 +223,9 @@ impl ManagerHandle {
         caller: &Caller,
         session: SessionId,
     ) -> Result<IdentifyOutcome, IdentifyError> {
+        if !self.shared.of_session(caller, session).is_discord() {
+            return Err(IdentifyError::NoGateway);
+        }
         let (reply, mut answer) = oneshot::channel();
         let request = Request::Identify {
             caller: caller.clone(),
@@ -250,7 +260,7 @@ impl ManagerHandle {
 
     /// What `GET /fleet` shows: every planned shard and every worker.
     pub fn fleet(&self) -> FleetView {
-        view::fleet(&self.shared.fleet(), &self.shared.clock)
+        pools::fleet(&self.shared)
     }
 
     /// Whether leases can be granted and kept, or why not.
@@ -284,12 +294,14 @@ impl ManagerHandle {
         let gone = || DisconnectError::Unavailable {
             reason: STOPPED.to_owned(),
         };
-        let (reply, answer) = oneshot::channel();
-        self.requests
-            .send(Request::Resume { reply })
-            .await
-            .map_err(|_| gone())?;
-        answer.await.unwrap_or_else(|_| Err(gone()))
+        let mut any = false;
+        for pool in self.shared.every_pool() {
+            let (reply, answer) = oneshot::channel();
+            let request = pools::within(pool, Request::Resume { reply });
+            self.requests.send(request).await.map_err(|_| gone())?;
+            any |= answer.await.unwrap_or_else(|_| Err(gone()))?;
+        }
+        Ok(any)
     }
 
     /// The plan, and what becomes of it.
@@ -322,20 +334,15 @@ impl ManagerHandle {
     /// Restarts these workers one after the other; none named means all. False
     /// when none of them ran: they are started at once.
     pub async fn restart(&self, workers: Vec<String>) -> Result<bool, RestartError> {
-        let (reply, answer) = oneshot::channel();
-        self.ask_about_restart(Request::Restart { workers, reply }, answer)
-            .await
+        self.restart_in(None, workers).await
     }
 
     /// Restarts no further worker.
     pub async fn cancel_restart(&self) -> Result<(), RestartError> {
-        let (reply, answer) = oneshot::channel();
-        self.ask_about_restart(Request::CancelRestart { reply }, answer)
-            .await
-            .map(drop)
+        self.cancel_restarts().await
     }
 
-    async fn ask_about_restart(
+    pub(super) async fn ask_about_restart(
         &self,
         request: Request,
         answer: oneshot::Receiver<Result<bool, RestartError>>,
@@ -364,4 +371,4 @@ impl ManagerHandle {
     }
 }
 
-const STOPPED: &str = "the manager is shutting down";
+pub(super) const STOPPED: &str = "the manager is shutting down";

@@ -4,7 +4,7 @@
 //! is never half a store. A file that is not ours, or not whole, is refused
 //! and never written to.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -204,7 +204,7 @@ fn check_format(path: &Path, format: Result<Option<u64>, redb::Error>) -> Result
 fn apply(transaction: &Tables<'_, WriteTransaction>, write: &Write) -> Result<(), redb::Error> {
     match write {
         Write::Lease(record) => {
-            let numbers = transaction.name(NUMBERS);
+            let numbers = transaction.name(&NUMBERS);
             let mut numbers = transaction
                 .of
                 .open_table(TableDefinition::<&str, u64>::new(&numbers))?;
@@ -240,30 +240,29 @@ fn apply(transaction: &Tables<'_, WriteTransaction>, write: &Write) -> Result<()
 fn read(database: &Database) -> Result<Saved, redb::Error> {
     let reading = database.begin_read()?;
     let mut saved = read_pool(&Tables::of_discord(&reading))?;
-    for table in reading.list_tables()? {
-        let Some((pool, _)) = table.name().split_once('/') else {
-            continue;
-        };
+    let tables = reading.list_tables()?;
+    let pools: BTreeSet<_> = tables
+        .filter_map(|table| Some(table.name().split_once('/')?.0.to_owned()))
+        .collect();
+    for pool in pools {
         let pool: PoolId = pool
             .parse()
             .map_err(|_| redb::Error::Corrupted(format!("records of the pool '{pool}'")))?;
-        if !saved.pools.contains_key(&pool) {
-            let of_pool = read_pool(&Tables::of_pool(&reading, &pool))?;
-            saved.pools.insert(pool, of_pool);
-        }
+        let of_pool = read_pool(&Tables::of_pool(&reading, &pool))?;
+        saved.pools.insert(pool, of_pool);
     }
     Ok(saved)
 }
 
 fn read_pool(reading: &Tables<'_, ReadTransaction>) -> Result<Saved, redb::Error> {
-    let numbers = reading.name(NUMBERS);
+    let numbers = reading.name(&NUMBERS);
     let next_epoch = match reading.of.open_table(TableDefinition::<&str, u64>::new(&numbers)) {
         Ok(numbers) => numbers.get("next_epoch")?.map_or(1, |value| value.value()),
         Err(redb::TableError::TableDoesNotExist(_)) => 1,
         Err(error) => return Err(error.into()),
     };
     let rows = |table: Json| -> Result<Vec<(String, Vec<u8>)>, redb::Error> {
-        let table = reading.name(table);
+        let table = reading.name(&table);
         let table = match reading.of.open_table(Rows::new(&table)) {
             Ok(table) => table,
             Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),

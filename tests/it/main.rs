@@ -18,6 +18,7 @@ mod logs;
 mod manager_crash;
 mod order;
 mod places;
+mod pools;
 mod rescale;
 mod rescale_due;
 mod rescale_plain;

@@ -17,6 +17,9 @@ impl Fleet {
         mut report: BeatReport,
         now: Tick,
     ) -> Result<Told, BeatError> {
+        if !self.is_discord() {
+            return self.beat_of_pool(caller, session, report, now);
+        }
         let point = report.gateway.take();
         let guild_count = report.guild_count;
         // A plain beat says no state; a latency comes from a gateway connection.

@@ -58,6 +58,14 @@ pub(super) struct FirstPlan {
 
 impl FirstPlan {
     pub(super) fn of(settings: &Settings, saved: &Saved) -> Self {
+        if settings.count == Count::Nothing {
+            return Self {
+                live: Plan::default(),
+                rescale: None,
+                fallback: None,
+                counting: Counting::default(),
+            };
+        }
         let max_shards = settings.max_shards();
         // An operator's word holds until MAX_SHARDS says something new.
         let chosen = saved.chosen.filter(|chosen| chosen.max_shards == max_shards);

@@ -5,11 +5,15 @@ use tracing::{info, warn};
 
 use super::Fleet;
 use crate::manager::request::DiscordNews;
+use crate::manager::settings::Count;
 use crate::store::Write;
 
 impl Fleet {
     /// Why nothing can be leased before Discord has answered.
     pub(in crate::manager) fn waits_for_discord(&self) -> Option<String> {
+        if self.settings.count == Count::Nothing {
+            return None;
+        }
         let known = !self.settings.asks_discord || self.discord.is_some();
         if known && !self.table.plan().is_empty() {
             return self.count_refused();

@@ -174,7 +174,7 @@ impl Fleet {
             match cause {
                 EndCause::Released | EndCause::WorkerGone | EndCause::Undone => {}
                 EndCause::OutOfPlan => {
-                    info!(shard.id = %shard, "shard {shard} left the plan and its lease ended");
+                    info!(shard.id = %shard, "{} left the plan and its lease ended", self.name(shard));
                 }
                 EndCause::Lapsed => self.lapsed(shard, holder.child(), silent_ms, now),
             }
@@ -182,12 +182,24 @@ impl Fleet {
     }
 
     fn lapsed(&mut self, shard: ShardId, child: Option<&WorkerId>, silent_ms: u64, now: Tick) {
-        let seconds = silent_ms / 1000;
-        warn!(shard.id = %shard, lease.silent_ms = silent_ms, "lease lost on shard {shard}: no beat for {seconds} s");
+        let (seconds, name) = (silent_ms / 1000, self.name(shard));
+        warn!(shard.id = %shard, lease.silent_ms = silent_ms, "lease lost on {name}: no beat for {seconds} s");
+        let (kind, told, text) = match self.is_discord() {
+            true => (
+                AlertKind::Disconnect,
+                Some(shard),
+                format!("no beat for {seconds} s"),
+            ),
+            false => (
+                AlertKind::Worker,
+                None,
+                format!("lease lost on {name}: no beat for {seconds} s"),
+            ),
+        };
         self.effects.push(Effect::Alert(Alert {
-            kind: AlertKind::Disconnect,
-            shard: Some(shard),
-            text: format!("no beat for {seconds} s"),
+            kind,
+            shard: told,
+            text,
             last_beat_ms: self.clock.wall_ms().saturating_sub(silent_ms),
         }));
         if let Some(worker) = child {

@@ -206,7 +206,7 @@ impl Fleet {
         let next = self.rolling.as_ref().and_then(Rolling::next);
         Observed {
             runs: self.running().filter_map(run).collect(),
-            unready: unready.collect(),
+            unready: self.without_rest(unready.collect()),
             // A shard whose RESUME is refused could not identify.
             hold: hold
                 .or_else(|| self.starts_used_up())

@@ -22,8 +22,12 @@ const RETRY_START: Duration = Duration::from_secs(5);
 pub(in crate::manager) enum Run {
     Running,
     Stopping,
-    BackingOff { until: Tick },
+    BackingOff {
+        until: Tick,
+    },
     Halted,
+    /// It has done its work.
+    Resting,
 }
 
 /// One place for a child, over all its runs.
@@ -49,7 +53,7 @@ pub(in crate::manager) struct Worker {
     /// It left a free shard alone for too long, and has taken none since.
     pub(super) passes: bool,
     /// Why it was told to stop.
-    stopped_for: Option<StopCause>,
+    pub(super) stopped_for: Option<StopCause>,
     /// Its end was asked for, and its next run is to follow at once.
     pub(super) restarts_at_once: bool,
 }
@@ -73,7 +77,8 @@ impl Fleet {
             if process.is_none() && !left_over {
                 info!(worker.id = %worker, "worker {worker} ended while no manager ran");
                 self.table.worker_gone(&worker, now);
-                self.writes.push(Write::WorkerGone(worker));
+                self.writes.push(Write::WorkerGone(worker.clone()));
+                self.ended_unseen(record, now);
                 continue;
             }
             for shard in &record.condemned {
@@ -142,6 +147,7 @@ impl Fleet {
         // What we decided says nothing of a new version.
         let decided = given_up || stopped_for == Some(StopCause::Room);
         let told = !decided && self.rolling_ended(worker, how, lines);
+        let rests = !stopping && self.rests_after(exit, stopped_for);
         let Some(entry) = self.workers.get_mut(worker) else {
             return;
         };
@@ -161,6 +167,10 @@ impl Fleet {
             entry.run = Run::BackingOff { until: now };
             entry.record.shards = 0;
             info!(worker.id = %worker, "worker {worker} stopped: {how}; its place is given up");
+            return;
+        }
+        if rests {
+            self.rest(worker, how, lines);
             return;
         }
         let policy = RestartPolicy::default();
@@ -274,9 +284,11 @@ impl Fleet {
             };
             entry.restarts_at_once = false;
         }
+        self.take_back_slot(worker, now);
     }
 
     pub(super) fn start(&mut self, worker: WorkerId, shards: u32, now: Tick) {
+        let slot = self.assign_slot(&worker, now);
         let credential = format!("{:016x}{:016x}", self.dice.roll(), self.dice.roll());
         let record = WorkerRecord {
             worker: worker.clone(),
@@ -296,9 +308,11 @@ impl Fleet {
             entry.last_lines = earlier.last_lines;
         }
         self.workers.insert(worker.clone(), entry);
+        self.rest_is_over(&worker);
         self.effects.push(Effect::Start {
             worker,
             shards,
+            slot,
             credential,
         });
     }
@@ -326,7 +340,7 @@ impl Fleet {
 }
 
 impl Worker {
-    fn running(record: WorkerRecord, started: Tick, now: Tick) -> Self {
+    pub(super) fn running(record: WorkerRecord, started: Tick, now: Tick) -> Self {
         Self {
             record,
             run: Run::Running,
@@ -354,7 +368,7 @@ impl Worker {
             (Run::BackingOff { .. }, ..) if self.restarts_at_once => Phase::Returning,
             (Run::Stopping, ..) => Phase::Stopping,
             (Run::BackingOff { until }, ..) => Phase::BackingOff { until },
-            (Run::Halted, ..) => Phase::Halted,
+            (Run::Halted | Run::Resting, ..) => Phase::Halted,
         };
         let holding = held.get(&self.record.worker).copied().unwrap_or(0);
         WorkerView {

@@ -21,7 +21,7 @@ impl<'a, T> Tables<'a, T> {
         Self { of, pool: Some(pool) }
     }
 
-    pub(super) fn name(&self, table: impl TableHandle) -> String {
+    pub(super) fn name(&self, table: &impl TableHandle) -> String {
         match self.pool {
             None => table.name().to_owned(),
             Some(pool) => format!("{pool}/{}", table.name()),
@@ -39,7 +39,7 @@ pub(super) fn put(
     value: &impl Serialize,
 ) -> Result<(), redb::Error> {
     let json = serde_json::to_vec(value).expect("stored records are plain data");
-    let table = transaction.name(table);
+    let table = transaction.name(&table);
     let mut table = transaction.of.open_table(Rows::new(&table))?;
     table.insert(key, json.as_slice())?;
     Ok(())
@@ -50,7 +50,7 @@ pub(super) fn remove(
     table: Json,
     key: &str,
 ) -> Result<(), redb::Error> {
-    let table = transaction.name(table);
+    let table = transaction.name(&table);
     transaction.of.open_table(Rows::new(&table))?.remove(key)?;
     Ok(())
 }
