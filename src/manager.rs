@@ -199,25 +199,32 @@ impl<S: LeaseStore> Manager<S> {
 
     fn due(&self, now: Tick) -> Tick {
         // While the disk takes nothing, what is due waits for the next try.
-        let others = self.shared.pools.iter();
-        let others = others.filter_map(|(_, fleet)| fleet.poll_timeout(now));
-        let next = self
-            .retry_writes_at
-            .or_else(|| others.chain(self.shared.fleet().poll_timeout(now)).min());
+        let of_pools = || {
+            let of_discord = self.shared.fleet().poll_timeout(now);
+            let others = self.shared.pools.iter();
+            let others = others.filter_map(|(_, fleet)| fleet.poll_timeout(now));
+            others.chain(of_discord).min()
+        };
+        let next = self.retry_writes_at.or_else(of_pools);
         next.map_or(now + HEARTBEAT, |next| next.min(now + HEARTBEAT))
     }
 
     /// Every pool decides, and all of it becomes durable in one commit.
     async fn turn(&mut self, requests: Vec<Request>) {
-        let now = self.shared.clock.now();
-        if self.retry_writes_at.is_some_and(|at| at > now) && requests.is_empty() {
+        let clock = self.shared.clock;
+        if self.retry_writes_at.is_some_and(|at| at > clock.now()) && requests.is_empty() {
             return;
         }
         let (requests, mut others) = self.shared.pools.sort(requests);
-        let mut turns = vec![(PoolId::discord(), self.shared.fleet().turn(requests, now))];
+        // The time is read under each lock: no beat is later than it.
+        let decided = {
+            let mut fleet = self.shared.fleet();
+            fleet.turn(requests, clock.now())
+        };
+        let mut turns = vec![(PoolId::discord(), decided)];
         for (pool, mut fleet) in self.shared.pools.iter() {
             let requests = others.remove(pool).unwrap_or_default();
-            turns.push((pool.clone(), fleet.turn(requests, now)));
+            turns.push((pool.clone(), fleet.turn(requests, clock.now())));
         }
         let writes = turns
             .iter()

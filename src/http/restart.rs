@@ -18,8 +18,8 @@ pub(super) async fn begin(State(state): State<HttpState>, request: Request) -> R
     let (head, content) = request.into_parts();
     let query = Query::of(&head.uri);
     let mut pool = query.get("pool").map(str::to_owned);
-    let bytes = body::read(&head.headers, content).await?;
-    if pool.is_none() && !bytes.is_empty() {
+    if pool.is_none() && body::missing(&content).is_none() {
+        let bytes = body::read(&head.headers, content).await?;
         let document = json::read(&bytes)?;
         let mut fields = body::fields(&document.source, document.root)?;
         let named = fields.text("pool");

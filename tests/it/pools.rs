@@ -11,7 +11,8 @@ const SECRET: &str = "test-secret";
 
 /// Takes a slot of its own pool, beats, and says what it is.
 const CLIENT: &str = r#"
-import json, os, time, urllib.request
+import json, os, urllib.request
+from time import sleep as pause
 def ask(path, body=None):
     request = urllib.request.Request(os.environ["SHARDMAN_URL"] + path, data=body)
     request.add_header("Authorization", os.environ["SECRET"])
@@ -23,7 +24,7 @@ while True:
         print("slot", lease["shard_id"], "of", lease["max_shards"], "sleep", lease["sleep_duration"], flush=True)
         break
     except OSError:
-        time.sleep(0.1)
+        pause(0.1)
 print("token", os.environ.get("BOT_TOKEN"), flush=True)
 while True:
     try:
@@ -32,7 +33,7 @@ while True:
         raise SystemExit(f"lost: {error.code}")
     except OSError:
         pass
-    time.sleep(0.2)
+    pause(0.2)
 "#;
 
 /// A program that knows nothing of us.
