@@ -80,12 +80,16 @@ pub struct RestartArgs {
     #[arg(value_name = "WORKER")]
     pub workers: Vec<String>,
 
-    /// Restart every worker.
+    /// Restart every worker, of one pool after the other.
     #[arg(long, conflicts_with = "workers")]
     pub all: bool,
 
+    /// Restart the workers of this pool.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["workers", "all"])]
+    pub pool: Option<String>,
+
     /// End the restart that is under way: no further worker is stopped.
-    #[arg(long, conflicts_with_all = ["workers", "all"])]
+    #[arg(long, conflicts_with_all = ["workers", "all", "pool"])]
     pub cancel: bool,
 
     /// Ask for it and do not wait for its end.
