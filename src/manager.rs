@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use shardman_core::Tick;
+use shardman_core::timeline::{Kind, Subject};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -20,6 +21,7 @@ mod keys;
 mod log;
 mod request;
 mod settings;
+mod timeline;
 mod view;
 #[cfg(test)]
 mod world_tests;
@@ -32,6 +34,7 @@ pub use handle::{
 pub use log::LogSpan;
 pub use request::DiscordNews;
 pub use settings::{Count, RescaleMode, Settings, WorkerProgram};
+pub use timeline::MAX_READERS;
 pub use view::Summary;
 
 use crate::clock::Clock;
@@ -42,6 +45,7 @@ use fleet::{Dice, Fleet, LOOK_EVERY, Turn};
 use handle::Shared;
 use keys::Keys;
 use request::Request;
+use timeline::History;
 
 /// Requests that may wait: as many as connections are served at once, so that
 /// a full queue is a burst, not a backlog.
@@ -104,6 +108,12 @@ impl<S: LeaseStore> Manager<S> {
                 saved.leases.len()
             );
         }
+        let history = History::open(&settings.events());
+        let kept = saved.leases.len();
+        history.tell(
+            Kind::ManagerStarted,
+            &format!("the manager started, leases of the last run: {kept}"),
+        );
         let (events, worker_events) = mpsc::channel(1024);
         let supervisor = Supervisor::new(settings.logs.clone(), events).map_err(StartError::Logs)?;
         let fleet = Fleet::restore(Arc::clone(&settings), clock, Dice::System, &Host, saved);
@@ -114,6 +124,7 @@ impl<S: LeaseStore> Manager<S> {
             clock,
             wake: Notify::new(),
             summary: watch::Sender::new(Summary::default()),
+            history,
         });
         let (sender, requests) = mpsc::channel(REQUESTS);
         let handle = ManagerHandle {
@@ -162,6 +173,11 @@ impl<S: LeaseStore> Manager<S> {
                     late.as_secs_f64()
                 );
                 shared.fleet().table.forgive(late);
+                let text = format!(
+                    "the host held the manager up for {:.1} s; every lease gets them added",
+                    late.as_secs_f64()
+                );
+                shared.fleet().note(Kind::ManagerStalled, Subject::fleet(), text);
             }
             self.measure();
             let began = shared.clock.now();
@@ -173,9 +189,15 @@ impl<S: LeaseStore> Manager<S> {
                     took.as_secs_f64()
                 );
                 shared.fleet().table.forgive(took);
+                let text = format!(
+                    "a turn took {:.1} s, on the disk most likely; every lease gets them added",
+                    took.as_secs_f64()
+                );
+                shared.fleet().note(Kind::ManagerStalled, Subject::fleet(), text);
             }
         }
         self.turn(Vec::new()).await;
+        shared.history.close().await;
     }
 
     /// Notes what a shard's memory is, for decisions that need no operator.
@@ -227,19 +249,27 @@ impl<S: LeaseStore> Manager<S> {
         self.retry_writes_at = None;
         if !turn.writes.is_empty() && self.shared.fleet().store_trouble.take().is_some() {
             info!("the disk takes writes again");
+            self.shared
+                .history
+                .tell(Kind::DiskBack, "the disk takes writes again");
         }
+        self.shared.history.publish(turn.notes);
         turn.answers.into_iter().for_each(request::Answer::send);
         turn.effects
             .into_iter()
             .for_each(|effect| self.effects.run(effect));
     }
 
-    fn not_written(&mut self, turn: Turn, error: &StoreError) {
+    fn not_written(&mut self, mut turn: Turn, error: &StoreError) {
         let reason = error.to_string();
         let mut fleet = self.shared.fleet();
         if fleet.store_trouble.is_none() {
             error!("nothing can be leased: {reason}");
+            self.shared
+                .history
+                .tell(Kind::DiskTrouble, &format!("nothing can be leased: {reason}"));
         }
+        self.shared.history.publish(fleet.still_true(&mut turn));
         let now = self.shared.clock.now();
         fleet.store_trouble = Some(reason.clone());
         let effects = fleet.undo(turn, &reason, now);

@@ -35,6 +35,7 @@ mod places;
 mod rescale;
 mod rolling;
 mod starts;
+mod timeline;
 mod workers;
 
 use count::FirstPlan;
@@ -42,6 +43,7 @@ pub(super) use count::{Counting, LOOK_EVERY};
 pub(super) use dice::Dice;
 pub(super) use rescale::Told;
 pub(super) use starts::Starts;
+pub(super) use timeline::Note;
 pub(super) use workers::{Run, Worker};
 
 /// Something to do once the writes of a turn are durable.
@@ -106,6 +108,7 @@ pub(super) struct Fleet {
     writes: Vec<Write>,
     answers: Vec<Answer>,
     effects: Vec<Effect>,
+    notes: timeline::Notes,
 }
 
 /// What a turn leaves to be done: first made durable, then answered, then
@@ -115,6 +118,8 @@ pub(super) struct Turn {
     pub(super) writes: Vec<Write>,
     pub(super) answers: Vec<Answer>,
     pub(super) effects: Vec<Effect>,
+    /// What it did, to be told.
+    pub(super) notes: Vec<Note>,
 }
 
 impl Fleet {
@@ -187,6 +192,7 @@ impl Fleet {
             writes,
             answers: Vec::new(),
             effects: Vec::new(),
+            notes: timeline::Notes::default(),
             settings,
             clock,
             dice,
@@ -218,6 +224,7 @@ impl Fleet {
             writes: std::mem::take(&mut self.writes),
             answers: std::mem::take(&mut self.answers),
             effects: std::mem::take(&mut self.effects),
+            notes: self.notes.take(),
         }
     }
 

@@ -16,6 +16,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use super::fleet::Fleet;
 use super::keys::Keys;
 use super::request::{DiscordNews, RETRY_SECONDS, Request};
+use super::timeline::History;
 use super::view::{self, Summary};
 use crate::clock::Clock;
 use crate::supervisor::{Logs, memory};
@@ -137,6 +138,7 @@ pub(super) struct Shared {
     /// Something changed that the owner should look at.
     pub(super) wake: Notify,
     pub(super) summary: watch::Sender<Summary>,
+    pub(super) history: History,
 }
 
 impl Shared {

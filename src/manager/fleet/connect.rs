@@ -71,6 +71,7 @@ impl Fleet {
             .table
             .claim(claim, wait, now)
             .map_err(|_| ConnectError::NoShardFree)?;
+        self.note_leased(shard, epoch, &holder);
         match holder.child() {
             Some(worker) => {
                 info!(shard.id = %shard, worker.id = %worker, "shard {shard} goes to worker {worker} (epoch {epoch})");
