@@ -29,5 +29,6 @@ mod simulator;
 mod sink;
 mod storms;
 mod tidy;
+mod timeline;
 mod totals;
 mod worker_crash;

@@ -36,6 +36,8 @@ pub(in crate::manager) struct Notes {
     workers: BTreeMap<WorkerId, (Kind, Number)>,
     /// What the fleet was last asked for, or went through.
     fleet: Option<(Kind, Number)>,
+    /// How the last run of each worker ended, in words.
+    ends: BTreeMap<WorkerId, String>,
     /// Workers whose present run has taken a shard.
     registered: BTreeSet<WorkerId>,
 }
@@ -61,6 +63,8 @@ impl Notes {
         let latest = (kind, Arc::clone(&number));
         match (subject.shard, subject.worker) {
             (Some(shard), _) => drop(self.shards.insert(shard, latest)),
+            // Nothing follows from it that does not from the start before it.
+            (None, Some(_)) if kind == Kind::WorkerRegistered => {}
             (None, Some(worker)) => drop(self.workers.insert(worker, latest)),
             (None, None) => self.fleet = Some(latest),
         }

@@ -59,10 +59,15 @@ impl Fleet {
         };
         self.note_after(Kind::Lost, Subject::lease(shard, holder, epoch), how, because_of);
         match (cause, holder.child()) {
-            // What becomes of the worker follows from this.
+            // What becomes of the worker follows from this, unless it is told to
+            // stop already.
             (EndCause::Lapsed, Some(worker)) => {
-                if let Some(lost) = self.notes.shards.get(&shard).cloned() {
-                    self.notes.workers.insert(worker.clone(), lost);
+                let stopping = self
+                    .workers
+                    .get(worker)
+                    .is_some_and(|entry| entry.run == Run::Stopping);
+                if let Some(lost) = self.notes.shards.get(&shard).filter(|_| !stopping) {
+                    self.notes.workers.insert(worker.clone(), lost.clone());
                 }
             }
             (EndCause::OutOfPlan, _) => drop(self.notes.shards.remove(&shard)),
@@ -71,9 +76,8 @@ impl Fleet {
     }
 
     fn how_ended(&self, worker: Option<&WorkerId>) -> String {
-        let entry = worker.and_then(|worker| self.workers.get(worker));
-        match entry.and_then(|entry| entry.last_exit.as_deref()) {
-            Some(how) => format!("its process ended ({how})"),
+        match worker.and_then(|worker| self.notes.ends.get(worker)) {
+            Some(how) => format!("its process {how}"),
             None => "its process is gone".to_owned(),
         }
     }
@@ -116,15 +120,15 @@ impl Fleet {
 
     /// A child is started. Called while its earlier run is still known.
     pub(in crate::manager::fleet) fn note_start(&mut self, worker: &WorkerId, shards: u32) {
+        let before = self.notes.latest(&Subject::worker(worker));
         let earlier = self.workers.get(worker);
         let why = match earlier.and_then(|entry| entry.stopped_for) {
-            _ if earlier.is_none_or(|entry| entry.last_exit.is_none()) => "first start",
+            _ if before.is_none() => "first start",
             _ if earlier.is_some_and(|entry| entry.restarts_at_once) => "again, as planned",
             Some(StopCause::LeaseLapsed) => "again, after a lease of it lapsed",
             Some(_) => "again, after it was stopped",
             None => "again, after its end",
         };
-        let before = self.notes.latest(&Subject::worker(worker));
         let because_of = match before {
             Some((_, number)) => Some(number),
             None => self.because_of_fleet(&[
@@ -172,14 +176,13 @@ impl Fleet {
             String::new()
         };
         let printed = if lines.is_empty() { "" } else { "; see its log" };
+        let after = duration(now.since(entry.started).as_secs());
+        let words = exit.map_or_else(|| how.to_owned(), exit_words);
         let text = match exit {
-            Some(exit) => format!(
-                "{worker} {} after {}{held}{printed}",
-                exit_words(exit),
-                duration(now.since(entry.started).as_secs())
-            ),
-            None => format!("{worker} {how}"),
+            Some(_) => format!("{worker} {words} after {after}{held}{printed}"),
+            None => format!("{worker} {words}"),
         };
+        self.notes.ends.insert(worker.clone(), words);
         self.note(Kind::WorkerEnded, Subject::worker(worker), text);
     }
 
