@@ -37,7 +37,8 @@ struct Story<'a> {
 pub(super) async fn why(args: WhyArgs) -> anyhow::Result<ExitCode> {
     let fleet = manager::fleet(&args.manager).await?;
     let name = args.subject.as_str();
-    let is_shard = name.starts_with(|first: char| first.is_ascii_digit());
+    let is_worker = fleet.workers.iter().any(|worker| worker.worker == name);
+    let is_shard = !is_worker && name.starts_with(|first: char| first.is_ascii_digit());
     let filter = if is_shard { "shard" } else { "worker" };
     let escaped: String = form_urlencoded::byte_serialize(name.as_bytes()).collect();
     let path = format!("/events?{filter}={escaped}&causes=true&limit=1000");
@@ -49,8 +50,7 @@ pub(super) async fn why(args: WhyArgs) -> anyhow::Result<ExitCode> {
         subjects.extend(shards(name, &fleet, view).into_iter().map(Subject::Shard));
     } else {
         let worked = |event: &Event| event.worker.as_ref().is_some_and(|known| known.as_str() == name);
-        let known = fleet.workers.iter().any(|worker| worker.worker == name);
-        if known || view.as_ref().is_ok_and(|view| view.events.iter().any(worked)) {
+        if is_worker || view.as_ref().is_ok_and(|view| view.events.iter().any(worked)) {
             subjects.push(Subject::Worker(name.to_owned()));
         }
     }

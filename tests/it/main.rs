@@ -12,6 +12,7 @@ mod config;
 mod connect;
 mod contract;
 mod disk;
+mod events;
 mod fleet;
 mod halt;
 mod logs;

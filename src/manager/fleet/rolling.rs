@@ -64,7 +64,10 @@ impl Fleet {
             [one] => info!("an operator restarts worker {}", one.worker),
             several => info!("an operator restarts {} workers, one at a time", several.len()),
         }
-        let text = format!("an operator restarts {} workers, one at a time", runs.len());
+        let text = match runs.as_slice() {
+            [one] => format!("an operator restarts {}", one.worker),
+            several => format!("an operator restarts {} workers, one at a time", several.len()),
+        };
         self.note(Kind::RestartBegun, Subject::fleet(), text);
         self.set_rolling(Rolling::new(runs, !all, &observed, self.clock.wall_ms()));
         Ok(true)

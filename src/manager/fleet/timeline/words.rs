@@ -129,7 +129,9 @@ impl Fleet {
             Some(_) => "again, after it was stopped",
             None => "again, after its end",
         };
+        let resumed = self.because_of_fleet(&[Kind::Resumed]);
         let because_of = match before {
+            Some((Kind::WorkerHalted, _)) if resumed.is_some() => resumed,
             Some((_, number)) => Some(number),
             None => self.because_of_fleet(&[
                 Kind::Planned,
