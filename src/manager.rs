@@ -7,6 +7,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use shardman_core::timeline::Kind;
 use shardman_core::{PoolId, Tick};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -21,6 +22,7 @@ mod log;
 mod pools;
 mod request;
 mod settings;
+mod timeline;
 mod view;
 #[cfg(test)]
 mod world_tests;
@@ -33,6 +35,7 @@ pub use handle::{
 pub use log::LogSpan;
 pub use request::DiscordNews;
 pub use settings::{Count, PoolSettings, Register, RescaleMode, RestartRule, Settings, WorkerProgram};
+pub use timeline::MAX_READERS;
 pub use view::Summary;
 
 use crate::clock::Clock;
@@ -44,6 +47,7 @@ use handle::Shared;
 use keys::Keys;
 use pools::Pools;
 use request::Request;
+use timeline::History;
 
 /// Requests that may wait: as many as connections are served at once, so that
 /// a full queue is a burst, not a backlog.
@@ -105,6 +109,11 @@ impl<S: LeaseStore> Manager<S> {
         if kept > 0 {
             info!("{kept} leases of the last run are kept, each with its full time");
         }
+        let history = History::open(&settings.events());
+        history.tell(
+            Kind::ManagerStarted,
+            &format!("the manager started, leases of the last run: {kept}"),
+        );
         let (events, worker_events) = mpsc::channel(1024);
         let supervisor = Supervisor::new(settings.logs.clone(), events).map_err(StartError::Logs)?;
         let pools = Pools::restore(&settings, clock, std::mem::take(&mut saved.pools));
@@ -117,6 +126,7 @@ impl<S: LeaseStore> Manager<S> {
             clock,
             wake: Notify::new(),
             summary: watch::Sender::new(Summary::default()),
+            history,
         });
         let (sender, requests) = mpsc::channel(REQUESTS);
         let handle = ManagerHandle {
@@ -159,28 +169,28 @@ impl<S: LeaseStore> Manager<S> {
             }
             let late = shared.clock.now().since(due);
             if late > STALL {
-                warn!(
-                    "the host held the manager up for {:.1} s; every lease gets them added",
-                    late.as_secs_f64()
-                );
-                self.forgive(late);
+                self.forgive(late, "the host held the manager up for");
             }
             self.measure();
             let began = shared.clock.now();
             self.turn(std::mem::take(&mut batch)).await;
             let took = shared.clock.now().since(began);
             if took > STALL {
-                warn!(
-                    "a turn took {:.1} s, on the disk most likely; every lease gets them added",
-                    took.as_secs_f64()
-                );
-                self.forgive(took);
+                self.forgive(took, "the disk held the manager up, most likely, for");
             }
         }
         self.turn(Vec::new()).await;
+        shared.history.close().await;
     }
 
-    fn forgive(&self, stall: Duration) {
+    /// No lease pays for the time in which nobody could be heard.
+    fn forgive(&self, stall: Duration, whose: &str) {
+        let text = format!(
+            "{whose} {:.1} s; every lease gets them added",
+            stall.as_secs_f64()
+        );
+        warn!("{text}");
+        self.shared.history.tell(Kind::ManagerStalled, &text);
         for pool in self.shared.every_pool() {
             self.shared.of_pool(pool.as_str()).table.forgive(stall);
         }
@@ -251,8 +261,12 @@ impl<S: LeaseStore> Manager<S> {
         self.retry_writes_at = None;
         if turns.iter().any(|(_, turn)| !turn.writes.is_empty()) && self.set_store_trouble(None) {
             info!("the disk takes writes again");
+            self.shared
+                .history
+                .tell(Kind::DiskBack, "the disk takes writes again");
         }
         for (_, turn) in turns {
+            self.shared.history.publish(turn.notes);
             turn.answers.into_iter().for_each(request::Answer::send);
             turn.effects
                 .into_iter()
@@ -264,10 +278,17 @@ impl<S: LeaseStore> Manager<S> {
         let reason = error.to_string();
         if !self.set_store_trouble(Some(&reason)) {
             error!("nothing can be leased: {reason}");
+            self.shared
+                .history
+                .tell(Kind::DiskTrouble, &format!("nothing can be leased: {reason}"));
         }
         let now = self.shared.clock.now();
-        for (pool, turn) in turns {
-            let effects = self.shared.of_pool(pool.as_str()).undo(turn, &reason, now);
+        for (pool, mut turn) in turns {
+            let mut fleet = self.shared.of_pool(pool.as_str());
+            let notes = fleet.still_true(&mut turn);
+            let effects = fleet.undo(turn, &reason, now);
+            drop(fleet);
+            self.shared.history.publish(notes);
             effects.into_iter().for_each(|effect| self.effects.run(effect));
         }
         self.retry_writes_at = Some(now + RETRY_WRITES);

@@ -18,6 +18,7 @@ pub mod restart;
 pub mod resume;
 pub mod rolling;
 pub mod tick;
+pub mod timeline;
 pub mod wall;
 pub mod wire;
 

@@ -36,6 +36,56 @@ pub struct LogsArgs {
     pub follow: bool,
 }
 
+/// What to explain.
+#[derive(Args, Clone, Debug)]
+pub struct WhyArgs {
+    #[command(flatten)]
+    pub manager: ManagerArgs,
+
+    /// A shard (`3`, or `3/8`) or a worker, as `shardman status` names them.
+    #[arg(value_name = "SHARD|WORKER")]
+    pub subject: String,
+
+    /// How many of the last events to tell.
+    #[arg(short = 'n', long, value_name = "EVENTS", default_value = "12", value_parser = parse::count::<1, 1000>)]
+    pub events: u32,
+
+    /// Print JSON for scripts.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which events to show.
+#[derive(Args, Clone, Debug)]
+pub struct EventsArgs {
+    #[command(flatten)]
+    pub manager: ManagerArgs,
+
+    /// Only those of this shard: `3`, or `3/8`.
+    #[arg(long, value_name = "SHARD")]
+    pub shard: Option<String>,
+
+    /// Only those of this worker.
+    #[arg(long, value_name = "WORKER")]
+    pub worker: Option<String>,
+
+    /// Only those of this kind, such as `worker_ended`.
+    #[arg(long, value_name = "KIND")]
+    pub kind: Option<String>,
+
+    /// How many of the last events to show.
+    #[arg(short = 'n', long, value_name = "EVENTS", default_value = "50", value_parser = parse::count::<0, 1000>)]
+    pub events: u32,
+
+    /// Go on with what happens, also over restarts of the manager.
+    #[arg(short, long)]
+    pub follow: bool,
+
+    /// Print JSON for scripts, one event a line.
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Which number of shards to look at.
 #[derive(Args, Clone, Debug)]
 pub struct PlanArgs {

@@ -61,7 +61,7 @@ pub struct UpArgs {
     #[arg(long, env = "STOP_SECONDS", default_value = "10", value_name = "SECONDS", value_parser = parse::stop_seconds)]
     pub stop_seconds: Duration,
 
-    /// Folder for leases, workers' logs and a generated secret.
+    /// Folder for leases, events, workers' logs and a generated secret.
     #[arg(long, env = "DATA_DIR", default_value = "data", value_name = "FOLDER")]
     pub data_dir: PathBuf,
 

@@ -36,6 +36,7 @@ mod pool;
 mod rescale;
 mod rolling;
 mod starts;
+mod timeline;
 mod workers;
 
 use count::FirstPlan;
@@ -43,6 +44,7 @@ pub(super) use count::{Counting, LOOK_EVERY};
 pub(super) use dice::Dice;
 pub(super) use rescale::Told;
 pub(super) use starts::Starts;
+pub(super) use timeline::Note;
 pub(super) use workers::{Run, Worker};
 
 /// Something to do once the writes of a turn are durable.
@@ -109,6 +111,7 @@ pub(super) struct Fleet {
     writes: Vec<Write>,
     answers: Vec<Answer>,
     effects: Vec<Effect>,
+    notes: timeline::Notes,
 }
 
 /// What a turn leaves to be done: first made durable, then answered, then
@@ -118,6 +121,8 @@ pub(super) struct Turn {
     pub(super) writes: Vec<Write>,
     pub(super) answers: Vec<Answer>,
     pub(super) effects: Vec<Effect>,
+    /// What it did, to be told.
+    pub(super) notes: Vec<Note>,
 }
 
 impl Fleet {
@@ -190,6 +195,7 @@ impl Fleet {
             writes,
             answers: Vec::new(),
             effects: Vec::new(),
+            notes: timeline::Notes::default(),
             settings,
             clock,
             dice,
@@ -221,6 +227,7 @@ impl Fleet {
             writes: std::mem::take(&mut self.writes),
             answers: std::mem::take(&mut self.answers),
             effects: std::mem::take(&mut self.effects),
+            notes: self.notes.take(),
         }
     }
 

@@ -17,6 +17,7 @@ use super::fleet::Fleet;
 use super::keys::Keys;
 use super::pools::{self, Pools};
 use super::request::{DiscordNews, Request};
+use super::timeline::History;
 use super::view::{self, Summary};
 use crate::clock::Clock;
 use crate::supervisor::{Logs, memory};
@@ -152,6 +153,7 @@ pub(super) struct Shared {
     /// Something changed that the owner should look at.
     pub(super) wake: Notify,
     pub(super) summary: watch::Sender<Summary>,
+    pub(super) history: History,
 }
 
 impl Shared {

@@ -102,6 +102,13 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// The file of events, beside the folder of logs.
+    pub(super) fn events(&self) -> PathBuf {
+        self.logs.with_file_name("events.ndjson")
+    }
+}
+
 /// The most shards that one bundled worker takes unless told otherwise: what
 /// one crash or restart touches.
 const SHARDS_PER_WORKER: u32 = 16;

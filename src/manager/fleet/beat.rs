@@ -37,6 +37,7 @@ impl Fleet {
         }
         if let Some((before, after)) = beaten.change {
             self.state_changed(beaten.shard, before, after, now);
+            self.note_state(beaten.shard, before, after, beaten.closed);
         }
         if has_gateway && self.line.connected(beaten.shard, now) {
             self.changed = true;

@@ -76,6 +76,7 @@ impl Fleet {
             .table
             .claim(claim, wait, now)
             .map_err(|_| ConnectError::NoShardFree)?;
+        self.note_leased(shard, epoch, &holder);
         match holder.child() {
             Some(worker) => {
                 info!(shard.id = %shard, worker.id = %worker, "{} goes to worker {worker} (epoch {epoch})", self.name(shard));

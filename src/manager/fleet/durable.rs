@@ -158,10 +158,11 @@ impl Fleet {
             holder,
             cause,
             silent_ms,
-            ..
+            epoch,
         } in self.table.take_effects()
         {
             self.changed = true;
+            self.note_lost((shard, epoch), &holder, cause, silent_ms);
             self.line.forget(shard, now);
             self.waiters.remove(&shard);
             if !self.table.plan().contains(shard) {

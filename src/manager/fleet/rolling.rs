@@ -8,6 +8,7 @@ use shardman_core::WorkerId;
 use shardman_core::ledger::Spender;
 use shardman_core::reconcile::StopCause;
 use shardman_core::rolling::{Observed, Rolling, Step, WorkerRun};
+use shardman_core::timeline::{Kind, Subject};
 use tracing::{info, warn};
 
 use super::{Alert, AlertKind, Effect, Fleet, Run};
@@ -63,6 +64,11 @@ impl Fleet {
             [one] => info!("an operator restarts worker {}", one.worker),
             several => info!("an operator restarts {} workers, one at a time", several.len()),
         }
+        let text = match runs.as_slice() {
+            [one] => format!("an operator restarts {}", one.worker),
+            several => format!("an operator restarts {} workers, one at a time", several.len()),
+        };
+        self.note(Kind::RestartBegun, Subject::fleet(), text);
         self.set_rolling(Rolling::new(runs, !all, &observed, self.clock.wall_ms()));
         Ok(true)
     }
@@ -72,7 +78,9 @@ impl Fleet {
         let rolling = self.rolling.as_mut().filter(|rolling| rolling.active());
         rolling.ok_or(RestartError::NotUnderWay)?.cancel();
         self.rolling_unsaved = true;
-        info!("an operator cancelled the restart of the workers");
+        let text = "an operator cancelled the restart of the workers";
+        info!("{text}");
+        self.note(Kind::RestartCancelled, Subject::fleet(), text);
         Ok(())
     }
 
@@ -100,6 +108,7 @@ impl Fleet {
 
     /// `lines` are what a worker whose end led to this printed last.
     fn take_step(&mut self, step: Step, (done, total): (u32, u32), lines: &[String]) {
+        self.note_restart(&step, (done, total));
         match step {
             Step::Excused(what) => warn!("the restart waited in vain for {what} and begins all the same"),
             Step::Stop(WorkerRun { worker, .. }) => {
@@ -188,6 +197,8 @@ impl Fleet {
             info!(worker.id = %worker, "an operator starts worker {worker}");
             entry.restarts.exits = 0;
             entry.run = Run::BackingOff { until: now };
+            let text = format!("an operator starts {worker}");
+            self.note(Kind::WorkerStartAsked, Subject::worker(worker), text);
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use shardman_core::reconcile::{Phase, StopCause, WorkerView};
 use shardman_core::restart::{RestartPolicy, RestartRecord, RestartStep};
+use shardman_core::timeline::{Kind, Subject};
 use shardman_core::{ShardId, Tick, WorkerId};
 use tracing::{error, info, warn};
 
@@ -75,7 +76,9 @@ impl Fleet {
             };
             let left_over = process.is_none() && processes.lives(&record.credential);
             if process.is_none() && !left_over {
-                info!(worker.id = %worker, "worker {worker} ended while no manager ran");
+                let text = format!("{worker} ended while no manager ran");
+                info!(worker.id = %worker, "worker {text}");
+                self.note(Kind::WorkerEnded, Subject::worker(&worker), text);
                 self.table.worker_gone(&worker, now);
                 self.writes.push(Write::WorkerGone(worker.clone()));
                 self.ended_unseen(record, now);
@@ -89,6 +92,7 @@ impl Fleet {
             self.writes.push(Write::Worker(record.clone()));
             let uptime = self.clock.wall_ms().saturating_sub(record.started_at_ms);
             let mut entry = Worker::running(record, now - Duration::from_millis(uptime), now);
+            self.note_taken_up(&entry, left_over);
             if left_over {
                 entry.run = Run::Stopping;
                 self.effects.push(Effect::Bury {
@@ -141,6 +145,7 @@ impl Fleet {
     fn ended(&mut self, worker: &WorkerId, how: &str, exit: Option<&Exit>, lines: &[String], now: Tick) {
         let held = self.table.worker_gone(worker, now).len();
         self.writes.push(Write::WorkerGone(worker.clone()));
+        self.note_ended(worker, how, exit, (held, lines), now);
         let stopping = self.stopping;
         let stopped_for = self.workers.get(worker).and_then(|entry| entry.stopped_for);
         let given_up = matches!(stopped_for, Some(StopCause::Surplus | StopCause::Retired));
@@ -200,6 +205,7 @@ impl Fleet {
             ),
         };
         entry.run = run;
+        self.note_verdict(worker, crash_looping, now);
         if asked {
             info!(worker.id = %worker, "worker {worker} stopped: {how}");
             return;
@@ -252,7 +258,13 @@ impl Fleet {
 
     /// Every child is told to stop; none is started any more.
     pub(super) fn stop_all(&mut self) {
-        self.stopping = true;
+        if !std::mem::replace(&mut self.stopping, true) {
+            self.note(
+                Kind::ManagerStopping,
+                Subject::fleet(),
+                "the manager stops, and the fleet with it",
+            );
+        }
         let running: Vec<_> = self.running().cloned().collect();
         for worker in running {
             self.stop(worker, StopCause::Shutdown);
@@ -298,6 +310,7 @@ impl Fleet {
             condemned: Vec::new(),
             started_at_ms: self.clock.wall_ms(),
         };
+        self.note_start(&worker, shards);
         // The next manager must find it even if this one dies right after the
         // start, so the intent is durable first.
         self.writes.push(Write::Worker(record.clone()));
@@ -318,6 +331,7 @@ impl Fleet {
     }
 
     pub(super) fn stop(&mut self, worker: WorkerId, cause: StopCause) {
+        self.note_stop(&worker, cause);
         let Some(entry) = self.workers.get_mut(&worker) else {
             return;
         };

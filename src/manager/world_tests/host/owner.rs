@@ -220,6 +220,7 @@ impl Host {
             writes,
             answers,
             effects,
+            notes: _,
         } = manager.fleet.turn(std::mem::take(&mut self.inbox), now);
         let due = manager.fleet.poll_timeout(now);
         manager.due = due.map(|due| self.now + due.since(now));
