@@ -105,11 +105,13 @@ impl<S: LeaseStore> Manager<S> {
             );
         }
         let (events, worker_events) = mpsc::channel(1024);
-        let supervisor = Supervisor::new(settings.logs.clone(), events).map_err(StartError::Logs)?;
+        let supervisor =
+            Supervisor::new(settings.logs.clone(), settings.limits, events).map_err(StartError::Logs)?;
         let fleet = Fleet::restore(Arc::clone(&settings), clock, Dice::System, &Host, saved);
         let shared = Arc::new(Shared {
             fleet: Mutex::new(fleet),
             logs: supervisor.logs(),
+            means: supervisor.means(),
             keys: Keys::new(&secrets.shared, secrets.operator.as_deref()),
             clock,
             wake: Notify::new(),

@@ -55,6 +55,7 @@ fn render(fleet: &FleetView) -> String {
     {
         text.push_str(&format!("{}\n", restart::progress(restart)));
     }
+    text.push_str(&killed(fleet));
     text.push('\n');
     let mut shards = vec![row([
         "SHARD", "STATE", "WORKER", "BEAT", "GUILDS", "LATENCY", "EPOCH",
@@ -66,6 +67,24 @@ fn render(fleet: &FleetView) -> String {
         text.push_str(&workers_table(&fleet.workers));
     }
     text
+}
+
+/// How workers are killed, and what holds them to their memory; nothing where
+/// there are none.
+fn killed(fleet: &FleetView) -> String {
+    if fleet.workers.is_empty() {
+        return String::new();
+    }
+    let kill = match fleet.kill_method.as_str() {
+        "cgroup" => "control group",
+        _ => "process group",
+    };
+    let memory = match fleet.memory_limit.as_deref() {
+        Some("cgroup") => "; memory is limited for each worker",
+        Some(_) => "; memory is limited for each process only",
+        None => "",
+    };
+    format!("workers are killed by {kill}{memory}\n")
 }
 
 pub(super) fn workers_table(workers: &[WorkerView]) -> String {

@@ -17,6 +17,7 @@ use crate::config::{ConfigError, DiscordApi, SecretSettings, UpArgs, Workers};
 use crate::http::{self, HttpState};
 use crate::manager::{Count, Manager, ManagerHandle, Secrets, Settings, WorkerProgram};
 use crate::store::DiskStore;
+use crate::supervisor::Limits;
 use crate::{alerts, discord, supervisor};
 
 /// How long open requests may take to finish when the manager stops.
@@ -166,6 +167,7 @@ fn settings(args: &UpArgs, address: SocketAddr, token: Option<&str>) -> anyhow::
     }
     Ok(Settings {
         max_seconds: args.max_seconds,
+        register_within: args.register_seconds,
         count: args.max_shards.map_or(Count::Discord, Count::Fixed),
         rescale: args.rescale,
         asks_discord: token.is_some(),
@@ -179,6 +181,10 @@ fn settings(args: &UpArgs, address: SocketAddr, token: Option<&str>) -> anyhow::
         reserve_percent: args.budget_reserve,
         worker_starts_percent: args.worker_starts,
         grace: args.stop_seconds,
+        limits: Limits {
+            memory_bytes: args.worker_memory,
+            open_files: args.worker_open_files,
+        },
         logs: args.data_dir.join("logs"),
         forget_resume_points: args.sim.is_some(),
     })

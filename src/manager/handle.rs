@@ -18,7 +18,7 @@ use super::keys::Keys;
 use super::request::{DiscordNews, RETRY_SECONDS, Request};
 use super::view::{self, Summary};
 use crate::clock::Clock;
-use crate::supervisor::{Logs, memory};
+use crate::supervisor::{Logs, Means, memory};
 
 /// How long `POST /identify` is held before the caller is told to ask again:
 /// shorter than what proxies and clients give up after.
@@ -133,6 +133,7 @@ pub(super) struct Shared {
     pub(super) fleet: Mutex<Fleet>,
     pub(super) keys: Keys,
     pub(super) logs: Arc<Logs>,
+    pub(super) means: Means,
     pub(super) clock: Clock,
     /// Something changed that the owner should look at.
     pub(super) wake: Notify,
@@ -250,7 +251,12 @@ impl ManagerHandle {
 
     /// What `GET /fleet` shows: every planned shard and every worker.
     pub fn fleet(&self) -> FleetView {
-        view::fleet(&self.shared.fleet(), &self.shared.clock)
+        let means = self.shared.means;
+        FleetView {
+            kill_method: means.kill.as_str().to_owned(),
+            memory_limit: means.memory.map(|by| by.as_str().to_owned()),
+            ..view::fleet(&self.shared.fleet(), &self.shared.clock)
+        }
     }
 
     /// Whether leases can be granted and kept, or why not.
