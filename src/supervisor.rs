@@ -33,9 +33,6 @@ pub use unix::raise_descriptor_limit;
 /// Stop requests that may wait for one child: one to end, one to end it now.
 const STOP_REQUESTS: usize = 4;
 
-/// Between two looks for what a child left that nobody watched.
-const BURY_AGAIN: Duration = Duration::from_millis(10);
-
 /// The processes of earlier managers, as far as they live.
 pub(crate) trait Processes {
     /// Whether exactly this process runs.
@@ -254,9 +251,7 @@ impl Supervisor {
     pub fn bury(&mut self, worker: WorkerId, credential: String) {
         let events = self.events.clone();
         tokio::spawn(async move {
-            while unix::kill_by_environment(&credential) {
-                tokio::time::sleep(BURY_AGAIN).await;
-            }
+            hold::bury_left(&credential).await;
             report(
                 &events,
                 WorkerEvent::Gone {

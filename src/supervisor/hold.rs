@@ -172,6 +172,20 @@ impl Holds {
     }
 }
 
+/// Kills what is left of a run whose leader died while no manager watched.
+pub(super) async fn bury_left(credential: &str) {
+    let cgroup = unix::cgroup_by_environment(credential);
+    if let Some(cgroup) = &cgroup {
+        cgroup.kill();
+    }
+    while unix::kill_by_environment(credential) {
+        sleep(LOOK_AGAIN).await;
+    }
+    if let Some(cgroup) = &cgroup {
+        cgroup.remove();
+    }
+}
+
 /// The hold on one run of a child.
 #[derive(Debug)]
 pub(super) struct Hold {

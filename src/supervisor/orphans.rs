@@ -126,11 +126,12 @@ impl Family {
             .collect();
         // An orphan's children are its worker's too.
         for pid in unix::children(own_pid()) {
-            if let Ok(stat) = Stat::read(pid)
-                && let Some(owner) = self.owners.get(&(pid, stat.start_time))
+            if !self.workers.contains_key(&pid)
+                && let Ok(stat) = Stat::read(pid)
+                && let Some(owner) = self.owner(pid, &stat)
             {
-                seen.insert((pid, stat.start_time), *owner);
-                open.push((pid, *owner));
+                seen.insert((pid, stat.start_time), owner);
+                open.push((pid, owner));
             }
         }
         while let Some((parent, owner)) = open.pop() {
@@ -163,21 +164,27 @@ impl Family {
         any
     }
 
+    /// The worker that it comes from, as far as anything tells.
+    fn owner(&self, pid: i32, stat: &Stat) -> Option<Process> {
+        let seen = self.owners.get(&(pid, stat.start_time)).copied();
+        seen.or_else(|| {
+            let by_session = self.workers.get_key_value(&stat.session);
+            let by_credential = || {
+                let mut workers = self.workers.iter();
+                workers.find(|(_, worker)| unix::carries(pid, &worker.credential))
+            };
+            let (pid, worker) = by_session.or_else(by_credential)?;
+            Some((*pid, worker.start_time))
+        })
+    }
+
     /// Whether no worker but `ended` can have started it.
     fn is_left(&self, pid: i32, stat: &Stat, ended: Option<i32>) -> bool {
         let runs = |(worker, _): &(&i32, &Worker)| Some(**worker) != ended;
-        if let Some((owner, start_time)) = self.owners.get(&(pid, stat.start_time)) {
-            let owner = self.workers.get_key_value(owner);
-            let owner = owner.filter(|(_, worker)| worker.start_time == *start_time);
+        if let Some((owner, start_time)) = self.owner(pid, stat) {
+            let owner = self.workers.get_key_value(&owner);
+            let owner = owner.filter(|(_, worker)| worker.start_time == start_time);
             return owner.is_none_or(|owner| !runs(&owner));
-        }
-        let by_session = self.workers.get_key_value(&stat.session);
-        let by_credential = || {
-            let mut workers = self.workers.iter();
-            workers.find(|(_, worker)| unix::carries(pid, &worker.credential))
-        };
-        if let Some(owner) = by_session.or_else(by_credential) {
-            return !runs(&owner);
         }
         let mut older = self.workers.iter().filter(runs);
         self.strangers.is_empty() && !older.any(|(_, worker)| worker.start_time <= stat.start_time)

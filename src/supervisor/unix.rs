@@ -122,20 +122,16 @@ pub(super) fn lives_by_environment(credential: &str) -> bool {
 /// nothing is left.
 pub(super) fn kill_by_environment(credential: &str) -> bool {
     let left = by_environment(credential);
-    let groups: Vec<_> = left
-        .iter()
-        .filter_map(|pid| Cgroup::of(*pid, credential))
-        .collect();
-    for group in &groups {
-        group.kill();
-    }
     for pid in &left {
         kill(*pid);
     }
-    for group in groups.iter().filter(|group| !group.lives()) {
-        group.remove();
-    }
     !left.is_empty()
+}
+
+/// The control group of what was started with this `SECRET`.
+pub(super) fn cgroup_by_environment(credential: &str) -> Option<Cgroup> {
+    let pids = by_environment(credential);
+    pids.into_iter().find_map(|pid| Cgroup::of(pid, credential))
 }
 
 /// Kills one process. One that ended by itself in between is what was wanted.
