@@ -195,6 +195,7 @@ impl Supervisor {
     /// Starts a child in a session and, where the host allows, a control group
     /// of its own.
     pub fn start(&mut self, launch: Launch) {
+        debug!(worker.id = %launch.worker, "worker {} is to start", launch.worker);
         let stops = self.door(&launch.worker);
         let hold = self
             .holds

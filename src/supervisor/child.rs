@@ -92,6 +92,7 @@ pub(super) async fn watch(
             }
         }
     }
+    debug!(worker.id = %worker, "worker {worker} has exited");
     // The leader is not reaped yet, so its number still names this group.
     hold.kill(pid);
     let exit = match child {
