@@ -230,6 +230,7 @@ impl Supervisor {
     /// `credential` is the hash of what it was started with.
     pub fn adopt(&mut self, worker: &WorkerId, process: &ProcessId, credential: &str) {
         let stops = self.door(worker);
+        self.logs.keep(worker);
         let hold = self.holds.on_adopted(process.pid, credential);
         let events = self.events.clone();
         let (worker, pid, logs) = (worker.clone(), process.pid, self.logs());
