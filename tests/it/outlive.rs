@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use rustix::process::Signal;
 
-use crate::support::{Shardman, eventually, let_pass, seconds, signal};
+use crate::support::{Program, Shardman, eventually, let_pass, seconds, signal, tools};
 
 /// Seconds to sleep for that nobody else in the world sleeps for.
 pub fn mark() -> String {
@@ -56,6 +56,13 @@ fn worker_ends(mut shardman: Shardman, left: &str, kept: &str) {
         sleeping(left).is_empty().then_some(())
     });
     let method = shardman.fleet().kill_method;
+    let url = format!("http://{}", shardman.address);
+    let status = Program::shardman(&["status", "--url", &url]).env("SECRET", "test-secret");
+    let said = format!(
+        "workers are killed by {}",
+        method.replace("cgroup", "control group").replace('_', " ")
+    );
+    assert!(status.run().1.contains(&said), "{said}");
     eprintln!("{method}: killed to nothing left: {:?}", began.elapsed());
     let stays = shardman
         .workers()
@@ -152,4 +159,40 @@ fn nothing_that_an_adopted_worker_started_outlives_it() {
 #[test]
 fn nothing_outlives_a_worker_that_ended_while_no_manager_ran() {
     next_manager_ends(true);
+}
+
+/// The children of a process, dead ones included, with their state.
+fn children(parent: i32) -> Vec<String> {
+    let pids = fs::read_dir("/proc").unwrap().flatten();
+    let stats = pids.filter_map(|entry| fs::read_to_string(entry.path().join("stat")).ok());
+    let of_parent = |stat: &String| {
+        let fields = stat.rsplit_once(") ").unwrap().1;
+        fields.split(' ').nth(1) == Some(&parent.to_string())
+    };
+    stats.filter(of_parent).collect()
+}
+
+#[test]
+fn as_the_first_process_of_a_container_the_manager_buries_whatever_it_is_given() {
+    if !tools(
+        "the first process",
+        &[&["unshare", "--pid", "--fork", "--mount-proc", "true"]],
+    ) {
+        return;
+    }
+    let inside = "exec unshare --pid --fork --mount-proc \"$0\" up";
+    let command = "for i in 1 2 3 4 5; do (sleep 2 &); done; exec sleep 1000";
+    let mut shardman = Shardman::up_after(inside, &[("MAX_SHARDS", "1"), ("WORKER_COMMAND", command)]);
+    let stat = children(shardman.pid()).remove(0);
+    let manager: i32 = stat.split(' ').next().unwrap().parse().unwrap();
+    eventually(seconds(10.0), "five orphans and a worker", || {
+        (children(manager).len() == 6).then_some(())
+    });
+    eventually(seconds(10.0), "the worker alone, and no dead", || {
+        let left = children(manager);
+        (left.len() == 1 && !left[0].contains(") Z ")).then_some(())
+    });
+    assert_eq!(shardman.fleet().workers[0].exits, 0, "the worker was left alone");
+    signal(manager, Signal::INT);
+    assert!(shardman.running().wait(seconds(20.0)).success());
 }
