@@ -20,7 +20,8 @@ use rustix::fs::Access;
 use shardman_core::WorkerId;
 use tracing::debug;
 
-/// The folder of all groups of ours.
+/// The folder of all groups of ours. It stays, empty: another manager may be
+/// about to use it.
 const FOLDER: &str = "shardman";
 
 /// The group of the manager itself, where it has to be out of the way.
@@ -89,13 +90,6 @@ impl Cgroups {
                 let _ = fs::remove_dir(entry.path());
             }
         }
-    }
-}
-
-impl Drop for Cgroups {
-    fn drop(&mut self) {
-        // It stays while there are groups in it.
-        let _ = fs::remove_dir(&self.folder);
     }
 }
 

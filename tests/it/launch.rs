@@ -1,6 +1,8 @@
 //! What a worker is given when it starts, and what it is not.
 
-use crate::support::{Shardman, eventually, seconds};
+use rustix::process::Signal;
+
+use crate::support::{Shardman, eventually, seconds, signal};
 
 fn proc(pid: i32, file: &str) -> String {
     std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default()
@@ -62,6 +64,21 @@ fn a_worker_starts_with_a_session_of_its_own_and_nothing_that_others_left() {
         std::fs::read_link(format!("/proc/{pid}/cwd")).unwrap(),
         shardman.folder()
     );
+    assert!(shardman.stop().success());
+}
+
+#[test]
+fn a_worker_is_started_again_although_the_managers_program_was_deleted() {
+    let copy = "cp \"$0\" program; set -- up; exec ./program \"$@\"";
+    let settings = [("MAX_SHARDS", "1"), ("WORKER_COMMAND", "exec sleep 1000")];
+    let mut shardman = Shardman::up_after(copy, &settings);
+    let pid = sleeper(&shardman);
+    std::fs::remove_file(shardman.folder().join("program")).unwrap();
+    signal(pid, Signal::KILL);
+    eventually(seconds(10.0), "the next run", || {
+        let (_, next) = shardman.workers().into_iter().next()?;
+        (next != pid && proc(next, "comm") == "sleep\n").then_some(())
+    });
     assert!(shardman.stop().success());
 }
 
