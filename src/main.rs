@@ -4,9 +4,12 @@ use std::process::ExitCode;
 
 use shardman::cli;
 use shardman::config::{self, Command, Stop};
-use shardman::telemetry;
+use shardman::{supervisor, telemetry};
 
 fn main() -> ExitCode {
+    if let Some(code) = supervisor::exec_child(std::env::args_os()) {
+        return code;
+    }
     let parsed = config::load_dotenv()
         .map_err(Stop::Config)
         .and_then(|()| config::parse(std::env::args_os()));

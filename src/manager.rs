@@ -115,13 +115,15 @@ impl<S: LeaseStore> Manager<S> {
             &format!("the manager started, leases of the last run: {kept}"),
         );
         let (events, worker_events) = mpsc::channel(1024);
-        let supervisor = Supervisor::new(settings.logs.clone(), events).map_err(StartError::Logs)?;
+        let supervisor =
+            Supervisor::new(settings.logs.clone(), settings.limits, events).map_err(StartError::Logs)?;
         let pools = Pools::restore(&settings, clock, std::mem::take(&mut saved.pools));
         let fleet = Fleet::restore(settings, clock, Dice::System, &Host, saved);
         let shared = Arc::new(Shared {
             fleet: Mutex::new(fleet),
             pools,
             logs: supervisor.logs(),
+            means: supervisor.means(),
             keys: Keys::new(&secrets.shared, secrets.operator.as_deref()),
             clock,
             wake: Notify::new(),

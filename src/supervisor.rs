@@ -14,11 +14,18 @@ use tracing::{debug, warn};
 
 use crate::store::ProcessId;
 
+mod cgroup;
 mod child;
+mod exec_child;
+mod hold;
 pub(crate) mod memory;
+mod orphans;
 mod output;
 mod unix;
 
+pub use exec_child::exec_child;
+use hold::{Hold, Holds};
+pub use hold::{KillMethod, Limits, Means, MemoryLimit};
 pub(crate) use output::Logs;
 pub(crate) use unix::hash;
 pub use unix::raise_descriptor_limit;
@@ -66,6 +73,14 @@ pub struct Launch {
     pub without_env: &'static [&'static str],
 }
 
+impl Launch {
+    /// The hash of the `SECRET` that the child is given.
+    fn credential(&self) -> String {
+        let secret = self.env.iter().find(|(name, _)| *name == "SECRET");
+        secret.map_or_else(String::new, |(_, secret)| hash(secret.as_bytes()))
+    }
+}
+
 /// What happened to a child.
 #[derive(Debug)]
 pub enum WorkerEvent {
@@ -77,7 +92,7 @@ pub enum WorkerEvent {
         worker: WorkerId,
         error: io::Error,
     },
-    /// Its whole process group is gone.
+    /// It is gone, with all that it started.
     Gone {
         worker: WorkerId,
         exit: Exit,
@@ -109,6 +124,8 @@ pub struct LogPart {
 pub enum Exit {
     Code(i32),
     Signal(i32),
+    /// The kernel killed it for taking more than `WORKER_MEMORY`.
+    OutOfMemory,
     /// It was adopted: only its parent could learn how it ended.
     Unknown,
 }
@@ -117,7 +134,7 @@ impl Exit {
     pub fn code(&self) -> Option<i32> {
         match self {
             Self::Code(code) => Some(*code),
-            Self::Signal(_) | Self::Unknown => None,
+            Self::Signal(_) | Self::OutOfMemory | Self::Unknown => None,
         }
     }
 }
@@ -127,6 +144,7 @@ impl std::fmt::Display for Exit {
         match self {
             Self::Code(code) => write!(f, "exit code {code}"),
             Self::Signal(signal) => write!(f, "signal {signal}"),
+            Self::OutOfMemory => f.write_str("out of memory (WORKER_MEMORY)"),
             Self::Unknown => f.write_str("unknown exit (adopted)"),
         }
     }
@@ -139,16 +157,17 @@ pub struct Supervisor {
     events: mpsc::Sender<WorkerEvent>,
     children: BTreeMap<WorkerId, mpsc::Sender<Duration>>,
     logs: Arc<Logs>,
+    holds: Holds,
     /// Dropped with the supervisor: no log is cut any more.
     _cutting: std::sync::mpsc::Sender<()>,
 }
 
-type SpawnJob = (Command, oneshot::Sender<io::Result<Child>>);
+type SpawnJob = (Command, Hold, oneshot::Sender<io::Result<(Child, Hold)>>);
 
 impl Supervisor {
-    /// `logs` is the folder for what children print; `events` gets what
-    /// happens to them.
-    pub fn new(logs: PathBuf, events: mpsc::Sender<WorkerEvent>) -> io::Result<Self> {
+    /// `logs` is the folder for what children print, `limits` the most that each
+    /// may use; `events` gets what happens to them.
+    pub fn new(logs: PathBuf, limits: Limits, events: mpsc::Sender<WorkerEvent>) -> io::Result<Self> {
         let logs = Arc::new(Logs::open(logs)?);
         let cutting = logs.watch()?;
         let (spawner, jobs) = std::sync::mpsc::channel::<SpawnJob>();
@@ -157,8 +176,8 @@ impl Supervisor {
         std::thread::Builder::new()
             .name("spawner".to_owned())
             .spawn(move || {
-                for (mut command, reply) in jobs {
-                    if let Err(Ok(mut orphan)) = reply.send(command.spawn()) {
+                for (command, hold, reply) in jobs {
+                    if let Err(Ok((mut orphan, _))) = reply.send(start_child(command, hold)) {
                         // Nobody waits for it any more: the process is shutting down.
                         drop(orphan.kill().and_then(|()| orphan.wait()));
                     }
@@ -169,6 +188,7 @@ impl Supervisor {
             events,
             children: BTreeMap::new(),
             logs,
+            holds: Holds::new(limits),
             _cutting: cutting,
         })
     }
@@ -178,9 +198,20 @@ impl Supervisor {
         Arc::clone(&self.logs)
     }
 
-    /// Starts a child in a process group of its own.
+    /// What this host lets us do with children.
+    pub(crate) fn means(&self) -> Means {
+        self.holds.means()
+    }
+
+    /// Starts a child in a session and, where the host allows, a control group
+    /// of its own.
     pub fn start(&mut self, launch: Launch) {
+        debug!(worker.id = %launch.worker, "worker {} is to start", launch.worker);
         let stops = self.door(&launch.worker);
+        let hold = self
+            .holds
+            .prepare()
+            .map(|()| self.holds.on(&launch.worker, &launch.credential()));
         let events = self.events.clone();
         let logs = self.logs();
         let spawner = self.spawner.clone();
@@ -189,10 +220,11 @@ impl Supervisor {
             let prepared = on_logs(&logs, move |logs| {
                 let output = logs.append(&launch.worker)?;
                 let from = logs.end(&launch.worker);
-                Ok((child::command(&launch, output)?, from))
+                let hold = hold?;
+                Ok((child::command(&launch, &hold.conditions, output)?, hold, from))
             });
             let spawned = match prepared.await.and_then(|prepared| prepared) {
-                Ok((command, from)) => spawn(&spawner, command).await.map(|child| (child, from)),
+                Ok((command, hold, from)) => spawn(&spawner, command, hold).await.map(|child| (child, from)),
                 Err(error) => Err(error),
             };
             let event = match spawned {
@@ -206,12 +238,15 @@ impl Supervisor {
     }
 
     /// Watches a child that an earlier manager started.
-    pub fn adopt(&mut self, worker: &WorkerId, process: &ProcessId) {
+    /// `credential` is the hash of what it was started with.
+    pub fn adopt(&mut self, worker: &WorkerId, process: &ProcessId, credential: &str) {
         let stops = self.door(worker);
+        self.logs.keep(worker);
+        let hold = self.holds.on_adopted(process.pid, credential);
         let events = self.events.clone();
         let (worker, pid, logs) = (worker.clone(), process.pid, self.logs());
         tokio::spawn(async move {
-            let exit = child::watch(&worker, pid, None, stops).await;
+            let exit = child::watch(&worker, pid, None, &hold, stops).await;
             let last_lines = last_lines(&logs, &worker, 0).await;
             report(
                 &events,
@@ -229,9 +264,7 @@ impl Supervisor {
     pub fn bury(&mut self, worker: WorkerId, credential: String) {
         let events = self.events.clone();
         tokio::spawn(async move {
-            while unix::kill_by_environment(&credential) {
-                tokio::time::sleep(child::GROUP_POLL).await;
-            }
+            hold::bury_left(&credential).await;
             report(
                 &events,
                 WorkerEvent::Gone {
@@ -279,10 +312,30 @@ async fn last_lines(logs: &Arc<Logs>, worker: &WorkerId, from: u64) -> Vec<Strin
     lines.unwrap_or_default()
 }
 
-async fn spawn(spawner: &std::sync::mpsc::Sender<SpawnJob>, command: Command) -> io::Result<Child> {
+fn start_child(mut command: Command, hold: Hold) -> io::Result<(Child, Hold)> {
+    let mut spawn = || command.spawn();
+    let pid = |child: &Child| i32::try_from(child.id()).unwrap_or(-1);
+    let child = match &hold.orphans {
+        Some(orphans) => orphans.start(&hold.credential, spawn, pid),
+        None => spawn(),
+    };
+    match child {
+        Ok(child) => Ok((child, hold)),
+        Err(error) => {
+            hold.give_up();
+            Err(error)
+        }
+    }
+}
+
+async fn spawn(
+    spawner: &std::sync::mpsc::Sender<SpawnJob>,
+    command: Command,
+    hold: Hold,
+) -> io::Result<(Child, Hold)> {
     let gone = || io::Error::other("the spawning thread is gone");
     let (reply, answer) = oneshot::channel();
-    spawner.send((command, reply)).map_err(|_| gone())?;
+    spawner.send((command, hold, reply)).map_err(|_| gone())?;
     answer.await.map_err(|_| gone())?
 }
 

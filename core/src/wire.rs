@@ -239,6 +239,14 @@ pub struct FleetView {
     /// The planned restart that runs, or the last one.
     #[serde(default)]
     pub restart: Option<RestartView>,
+    /// How children are killed with all that they started: `cgroup`, or
+    /// `process_group`.
+    #[serde(default)]
+    pub kill_method: String,
+    /// What holds children to `WORKER_MEMORY`: `cgroup`, or `process` where it
+    /// can only be each process by itself. None where it is not set.
+    #[serde(default)]
+    pub memory_limit: Option<String>,
     pub shards: Vec<ShardView>,
     pub workers: Vec<WorkerView>,
     /// The pools beside `discord`.

@@ -71,6 +71,7 @@ fn render(fleet: &FleetView) -> String {
     {
         text.push_str(&format!("{}\n", restart::progress(restart)));
     }
+    text.push_str(&killed(fleet));
     if fleet.planned > 0 || fleet.pools.is_empty() || !fleet.shards.is_empty() {
         text.push('\n');
         let mut shards = vec![row([
@@ -111,6 +112,24 @@ fn pool_text(pool: &PoolView) -> String {
         text.push_str(&workers_table(&pool.workers));
     }
     text
+}
+
+/// How workers are killed, and what holds them to their memory; nothing where
+/// there are none.
+fn killed(fleet: &FleetView) -> String {
+    if fleet.workers.is_empty() {
+        return String::new();
+    }
+    let kill = match fleet.kill_method.as_str() {
+        "cgroup" => "control group",
+        _ => "process group",
+    };
+    let memory = match fleet.memory_limit.as_deref() {
+        Some("cgroup") => "; memory is limited for each worker",
+        Some(_) => "; memory is limited for each process only",
+        None => "",
+    };
+    format!("workers are killed by {kill}{memory}\n")
 }
 
 pub(super) fn workers_table(workers: &[WorkerView]) -> String {

@@ -20,6 +20,7 @@ use crate::manager::{
     Count, Manager, ManagerHandle, PoolSettings, Register, RestartRule, Secrets, Settings, WorkerProgram,
 };
 use crate::store::DiskStore;
+use crate::supervisor::Limits;
 use crate::{alerts, discord, supervisor};
 
 /// How long open requests may take to finish when the manager stops.
@@ -178,6 +179,7 @@ fn settings(
     }
     Ok(Settings {
         max_seconds: args.max_seconds,
+        register_within: args.register_seconds,
         count: match args.max_shards {
             _ if args.is_without_bot(token) => Count::Nothing,
             Some(shards) => Count::Fixed(shards),
@@ -195,6 +197,10 @@ fn settings(
         reserve_percent: args.budget_reserve,
         worker_starts_percent: args.worker_starts,
         grace: args.stop_seconds,
+        limits: Limits {
+            memory_bytes: args.worker_memory,
+            open_files: args.worker_open_files,
+        },
         logs: args.data_dir.join("logs"),
         forget_resume_points: args.sim.is_some(),
         pool: PoolId::discord(),

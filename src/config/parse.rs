@@ -58,6 +58,37 @@ pub(super) fn stop_seconds(text: &str) -> Result<Duration, String> {
     seconds(text, 0.0, 3_600.0, "10")
 }
 
+pub(super) fn register_seconds(text: &str) -> Result<Duration, String> {
+    seconds(text, 1.0, 86_400.0, "60")
+}
+
+/// Less than any worker can live on is taken for a slip of the pen.
+const LEAST_MEMORY: u64 = 16 << 20;
+
+pub(super) fn bytes(text: &str) -> Result<u64, String> {
+    let remedy = || "give at least 16M, such as 512M or 2G".to_owned();
+    let text = text.trim().to_ascii_uppercase();
+    let text = text.trim_end_matches('B').trim_end_matches('I');
+    let digits = text.trim_end_matches(['K', 'M', 'G', 'T']);
+    let shift = match &text[digits.len()..] {
+        "" => 0,
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        "T" => 40,
+        _ => return Err(remedy()),
+    };
+    let number: u64 = digits.parse().map_err(|_| remedy())?;
+    let bytes = number.checked_mul(1 << shift);
+    bytes
+        .filter(|bytes| (LEAST_MEMORY..1 << 50).contains(bytes))
+        .ok_or_else(remedy)
+}
+
+pub(super) fn open_files(text: &str) -> Result<u64, String> {
+    count::<64, 1_048_576>(text).map(u64::from)
+}
+
 fn seconds(text: &str, least: f64, most: f64, example: &str) -> Result<Duration, String> {
     let remedy = || format!("give seconds from {least} to {most}, such as {example}");
     let seconds: f64 = text.trim().parse().map_err(|_| remedy())?;
@@ -150,6 +181,28 @@ mod tests {
         ] {
             assert!(discord_api(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn memory_is_a_number_with_a_unit() {
+        assert_eq!(bytes("512M"), Ok(512 << 20));
+        assert_eq!(bytes("2GiB"), Ok(2 << 30));
+        assert_eq!(bytes(" 33554432 "), Ok(32 << 20));
+        for bad in [
+            "",
+            "M",
+            "512",
+            "15M",
+            "-1G",
+            "1.5G",
+            "1MM",
+            "1P",
+            "99999999999T",
+            "512 M",
+        ] {
+            assert!(bytes(bad).is_err(), "{bad}");
+        }
+        assert!(open_files("63").is_err() && open_files("1024") == Ok(1024));
     }
 
     #[test]

@@ -49,6 +49,18 @@ pub struct UpArgs {
     #[arg(long, env = "WORKER_COMMAND", alias = "worker", value_name = "COMMAND")]
     pub worker_command: Option<String>,
 
+    /// Seconds that a worker may run without taking a shard before it is stopped.
+    #[arg(long, env = "REGISTER_SECONDS", default_value = "60", value_name = "SECONDS", value_parser = parse::register_seconds)]
+    pub register_seconds: Duration,
+
+    /// The most memory that one worker may take with all it starts, such as `512M`; unset for no limit.
+    #[arg(long, env = "WORKER_MEMORY", value_name = "BYTES", value_parser = parse::bytes)]
+    pub worker_memory: Option<u64>,
+
+    /// The most files and connections that a worker may have open; unset for as many as the host allows.
+    #[arg(long, env = "WORKER_OPEN_FILES", value_name = "N", value_parser = parse::open_files)]
+    pub worker_open_files: Option<u64>,
+
     /// Percent of Discord's daily session starts that are kept for `shardman start --spend-reserve`.
     #[arg(long, env = "BUDGET_RESERVE", default_value = "10", value_name = "PERCENT", value_parser = parse::count::<0, 90>)]
     pub budget_reserve: u32,

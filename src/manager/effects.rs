@@ -118,6 +118,6 @@ impl Effects {
         let Some(process) = &record.process else { return };
         info!(worker.id = %worker, pid = process.pid, "worker {worker} is adopted (pid {})", process.pid);
         self.shared.keys.admit(worker, &record.credential);
-        self.supervisor.adopt(worker, process);
+        self.supervisor.adopt(worker, process, &record.credential);
     }
 }

@@ -20,7 +20,7 @@ use super::request::{DiscordNews, Request};
 use super::timeline::History;
 use super::view::{self, Summary};
 use crate::clock::Clock;
-use crate::supervisor::{Logs, memory};
+use crate::supervisor::{Logs, Means, memory};
 
 /// How long `POST /identify` is held before the caller is told to ask again:
 /// shorter than what proxies and clients give up after.
@@ -149,6 +149,7 @@ pub(super) struct Shared {
     pub(super) pools: Pools,
     pub(super) keys: Keys,
     pub(super) logs: Arc<Logs>,
+    pub(super) means: Means,
     pub(super) clock: Clock,
     /// Something changed that the owner should look at.
     pub(super) wake: Notify,
@@ -262,7 +263,12 @@ impl ManagerHandle {
 
     /// What `GET /fleet` shows: every planned shard and every worker.
     pub fn fleet(&self) -> FleetView {
-        pools::fleet(&self.shared)
+        let means = self.shared.means;
+        FleetView {
+            kill_method: means.kill.as_str().to_owned(),
+            memory_limit: means.memory.map(|by| by.as_str().to_owned()),
+            ..pools::fleet(&self.shared)
+        }
     }
 
     /// Whether leases can be granted and kept, or why not.

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use shardman_core::PoolId;
+use shardman_core::reconcile::REGISTER_WITHIN;
+
+use crate::supervisor::Limits;
 
 mod pool;
 
@@ -45,6 +48,8 @@ pub enum WorkerProgram {
 pub struct Settings {
     /// `MAX_SECONDS`.
     pub max_seconds: Duration,
+    /// `REGISTER_SECONDS`.
+    pub register_within: Duration,
     pub count: Count,
     pub rescale: RescaleMode,
     /// Whether Discord can be asked (there is a token): then its
@@ -64,6 +69,8 @@ pub struct Settings {
     pub worker_starts_percent: u32,
     /// How long a child may take to stop before it is killed.
     pub grace: Duration,
+    /// What each child may use at most.
+    pub limits: Limits,
     /// For what children print.
     pub logs: PathBuf,
     /// Gateway sessions of earlier runs are worth nothing: the simulator that
@@ -82,6 +89,7 @@ impl Settings {
     pub fn leases_only(shards: u32, max_seconds: Duration, logs: PathBuf) -> Self {
         Self {
             max_seconds,
+            register_within: REGISTER_WITHIN,
             count: Count::Fixed(shards),
             rescale: RescaleMode::Propose,
             asks_discord: false,
@@ -92,6 +100,7 @@ impl Settings {
             reserve_percent: 10,
             worker_starts_percent: 25,
             grace: Duration::ZERO,
+            limits: Limits::default(),
             logs,
             forget_resume_points: false,
             pool: PoolId::discord(),

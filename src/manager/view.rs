@@ -99,6 +99,7 @@ pub(super) fn status(fleet: &Fleet, clock: &Clock) -> Status {
     }
 }
 
+/// All but what the host lets us do, which is none of the fleet's business.
 pub(super) fn fleet(fleet: &Fleet, clock: &Clock) -> FleetView {
     let now = clock.now();
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
@@ -117,6 +118,8 @@ pub(super) fn fleet(fleet: &Fleet, clock: &Clock) -> FleetView {
         rescale: fleet.rescale_view(now),
         proposal: fleet.counting.proposal.clone(),
         restart: fleet.rolling.as_ref().map(restart_view),
+        kill_method: String::new(),
+        memory_limit: None,
         shards: fleet
             .table
             .leases()

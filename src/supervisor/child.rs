@@ -2,32 +2,30 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::Signal;
 use shardman_core::WorkerId;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, warn};
 
+use super::exec_child::{self, Conditions};
+use super::hold::Hold;
 use super::{Exit, Launch, Logs, WorkerEvent, unix};
-
-/// How often the rest of a killed group is looked for. Members that the
-/// kernel has yet to bury take a moment; nothing is signalled here.
-pub(super) const GROUP_POLL: Duration = Duration::from_millis(5);
 
 /// Between two tries to watch a child.
 const WATCH_RETRY: Duration = Duration::from_millis(200);
 
-/// The command with its group, its environment and its output. The output goes
-/// to a file, not to a pipe, because a pipe would break when the manager dies.
-pub(super) fn command(launch: &Launch, output: File) -> io::Result<Command> {
-    let mut command = Command::new(&launch.program);
+/// The command with its environment and its output. The output goes to a file,
+/// not to a pipe, because a pipe would break when the manager dies.
+pub(super) fn command(launch: &Launch, conditions: &Conditions, output: File) -> io::Result<Command> {
+    let mut command = exec_child::command(conditions, &launch.program);
     command
         .args(&launch.args)
-        .process_group(0)
         .stdin(Stdio::null())
         .stdout(output.try_clone()?)
         .stderr(output);
@@ -41,7 +39,7 @@ pub(super) fn command(launch: &Launch, output: File) -> io::Result<Command> {
 /// Reports the start and waits for the end.
 pub(super) async fn started(
     worker: WorkerId,
-    child: Child,
+    (child, hold): (Child, Hold),
     stops: mpsc::Receiver<Duration>,
     events: mpsc::Sender<WorkerEvent>,
     (logs, from): (&Arc<Logs>, u64),
@@ -61,7 +59,7 @@ pub(super) async fn started(
         // It ended already; the watch below sees that.
         Err(error) => debug!(worker.id = %worker, %error, "worker {worker} cannot be identified"),
     }
-    let exit = watch(&worker, pid, Some(child), stops).await;
+    let exit = watch(&worker, pid, Some(child), &hold, stops).await;
     let last_lines = super::last_lines(logs, &worker, from).await;
     WorkerEvent::Gone {
         worker,
@@ -70,11 +68,12 @@ pub(super) async fn started(
     }
 }
 
-/// Waits until the whole group of `pid` is gone, stopping it when asked.
+/// Waits until `pid` is gone with all that it started, stopping it when asked.
 pub(super) async fn watch(
     worker: &WorkerId,
     pid: i32,
     child: Option<Child>,
+    hold: &Hold,
     mut stops: mpsc::Receiver<Duration>,
 ) -> Exit {
     if let Some(mut leader) = watch_leader(worker, pid).await {
@@ -83,24 +82,30 @@ pub(super) async fn watch(
             tokio::select! {
                 biased;
                 () = leader.exited() => break,
-                Some(grace) = stops.recv() => kill_at = Some(ask_to_stop(pid, grace, kill_at)),
+                Some(grace) = stops.recv() => kill_at = Some(ask_to_stop(&leader, pid, grace, kill_at)),
                 () = until(kill_at) => {
                     warn!(worker.id = %worker, "worker {worker} did not stop in time and is killed");
-                    unix::kill_group(pid);
+                    leader.signal_group(pid, Signal::KILL);
+                    hold.kill(pid);
                     kill_at = None;
                 }
             }
         }
     }
+    debug!(worker.id = %worker, "worker {worker} has exited");
     // The leader is not reaped yet, so its number still names this group.
-    unix::kill_group(pid);
+    hold.kill(pid);
     let exit = match child {
         Some(mut child) => child.wait().map_or(Exit::Unknown, exit_of),
         None => Exit::Unknown,
     };
-    while unix::group_lives(pid) {
-        sleep(GROUP_POLL).await;
-    }
+    let killed = matches!(exit, Exit::Signal(_) | Exit::Unknown);
+    let exit = if killed && hold.ran_out_of_memory() {
+        Exit::OutOfMemory
+    } else {
+        exit
+    };
+    hold.bury(pid).await;
     exit
 }
 
@@ -120,11 +125,11 @@ async fn watch_leader(worker: &WorkerId, pid: i32) -> Option<unix::ExitWatch> {
 }
 
 /// The moment to kill at.
-fn ask_to_stop(pid: i32, grace: Duration, earlier: Option<Instant>) -> Instant {
+fn ask_to_stop(leader: &unix::ExitWatch, pid: i32, grace: Duration, earlier: Option<Instant>) -> Instant {
     if earlier.is_some() {
         return Instant::now();
     }
-    unix::terminate_group(pid);
+    leader.signal_group(pid, Signal::TERM);
     Instant::now() + grace
 }
 

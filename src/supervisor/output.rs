@@ -13,12 +13,14 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use shardman_core::WorkerId;
 use tracing::{debug, warn};
 
 use super::LogPart;
+
+mod forget;
 
 /// A log that is longer is cut, and at most this much of it is kept aside.
 const KEEP_BYTES: u64 = 8 * 1024 * 1024;
@@ -48,6 +50,8 @@ pub(crate) struct Logs {
     /// Where each live file begins. Held while a log is read or cut, which is
     /// done on blocking threads alone.
     begins: Mutex<BTreeMap<WorkerId, u64>>,
+    /// Whose logs this manager needs.
+    in_use: Mutex<BTreeSet<WorkerId>>,
 }
 
 impl Logs {
@@ -56,6 +60,7 @@ impl Logs {
         Ok(Self {
             folder,
             begins: Mutex::default(),
+            in_use: Mutex::default(),
         })
     }
 
@@ -68,8 +73,13 @@ impl Logs {
             .name("logs".to_owned())
             .spawn(move || {
                 let (mut pause, mut troubled) = (LOOK_EVERY, BTreeSet::new());
+                let mut looked = Instant::now();
                 while ended.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
                     let cut = logs.cut_all(&mut troubled);
+                    if looked.elapsed() >= forget::LOOK_EVERY {
+                        looked = Instant::now();
+                        forget::old_logs(&logs.folder, &logs.in_use(), SystemTime::now());
+                    }
                     pause = if cut { LOOK_AGAIN } else { LOOK_EVERY };
                 }
             })?;
@@ -78,7 +88,17 @@ impl Logs {
 
     /// The file that a child about to start prints to.
     pub(super) fn append(&self, worker: &WorkerId) -> io::Result<File> {
+        self.keep(worker);
         File::options().create(true).append(true).open(self.live(worker))
+    }
+
+    /// The log of this worker is never too old.
+    pub(super) fn keep(&self, worker: &WorkerId) {
+        self.in_use().insert(worker.clone());
+    }
+
+    fn in_use(&self) -> MutexGuard<'_, BTreeSet<WorkerId>> {
+        self.in_use.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where what a child prints from now on begins.

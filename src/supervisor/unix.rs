@@ -5,14 +5,15 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use rustix::process::{
-    Pid, PidfdFlags, Resource, Rlimit, Signal, getrlimit, kill_process_group, pidfd_open, setrlimit,
-    test_kill_process_group,
+    Pid, PidfdFlags, Resource, Rlimit, Signal, WaitOptions, getrlimit, kill_process_group, pidfd_open,
+    pidfd_send_signal, set_child_subreaper, setrlimit, test_kill_process_group, waitpid,
 };
 use sha2::{Digest, Sha256};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tracing::warn;
 
+use super::cgroup::{self, Cgroup};
 use crate::store::ProcessId;
 
 /// Sees a process end, whether it is our child or not.
@@ -27,6 +28,15 @@ impl ExitWatch {
         // SAFETY: the `AsyncFd` owns the descriptor, which stays open as long as it lives.
         let watched = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE)? };
         Ok(Self(watched))
+    }
+
+    /// Signals the group that the process leads. One that was started a moment
+    /// ago leads none yet, and is signalled itself.
+    pub(super) fn signal_group(&self, pid: i32, signal: Signal) {
+        if !signal_group(pid, signal) {
+            // It ended in between.
+            let _ = pidfd_send_signal(self.0.get_ref(), signal);
+        }
     }
 
     /// Returns when the process has ended. It may still have to be reaped.
@@ -54,22 +64,23 @@ pub(super) fn is_alive(process: &ProcessId) -> bool {
         && Stat::read(process.pid).is_ok_and(|stat| stat.start_time == process.start_time && !stat.dead())
 }
 
-pub(super) fn terminate_group(pid: i32) {
-    signal_group(pid, Signal::TERM);
-}
-
 pub(super) fn kill_group(pid: i32) {
     signal_group(pid, Signal::KILL);
 }
 
-fn signal_group(pid: i32, signal: Signal) {
+/// Whether there is such a group.
+fn signal_group(pid: i32, signal: Signal) -> bool {
     // Group 0 and 1 would be ourselves or everyone.
     let Some(group) = Pid::from_raw(pid).filter(|_| pid > 1) else {
-        return;
+        return false;
     };
     match kill_process_group(group, signal) {
-        Ok(()) | Err(rustix::io::Errno::SRCH) => {}
-        Err(error) => warn!(%error, pid, "process group {pid} cannot be signalled"),
+        Ok(()) => true,
+        Err(rustix::io::Errno::SRCH) => false,
+        Err(error) => {
+            warn!(%error, pid, "process group {pid} cannot be signalled");
+            true
+        }
     }
 }
 
@@ -91,27 +102,83 @@ pub(super) fn group_lives(pid: i32) -> bool {
 /// The process group leader that was started with this `SECRET`, by the
 /// SHA-256 of it in hex: a child whose manager died before it noted the pid.
 pub(super) fn find_by_environment(credential: &str) -> Option<ProcessId> {
+    // What it started itself may lead a group as well, but is younger.
     by_environment(credential)
         .into_iter()
-        .find(|pid| Stat::read(*pid).is_ok_and(|stat| stat.group == *pid))
-        .and_then(|pid| identify(pid).ok())
+        .filter(|pid| carries(*pid, credential))
+        .filter_map(|pid| Some((Stat::read(pid).ok()?, pid)))
+        .filter(|(stat, pid)| stat.group == *pid)
+        .min_by_key(|(stat, pid)| (stat.start_time, *pid))
+        .and_then(|(_, pid)| identify(pid).ok())
 }
 
-/// Whether anything that was started with this `SECRET` still runs.
+/// Whether anything that was started with this `SECRET`, or in its group, still
+/// runs.
 pub(super) fn lives_by_environment(credential: &str) -> bool {
     !by_environment(credential).is_empty()
 }
 
-/// Kills whatever was started with this `SECRET`; false once nothing is left.
+/// Kills whatever was started with this `SECRET`, or in its group; false once
+/// nothing is left.
 pub(super) fn kill_by_environment(credential: &str) -> bool {
     let left = by_environment(credential);
     for pid in &left {
-        if let Some(pid) = Pid::from_raw(*pid) {
-            // One that ended by itself in between is what was wanted.
-            let _ = rustix::process::kill_process(pid, Signal::KILL);
-        }
+        kill(*pid);
     }
     !left.is_empty()
+}
+
+/// The control group of what was started with this `SECRET`.
+pub(super) fn cgroup_by_environment(credential: &str) -> Option<Cgroup> {
+    let pids = by_environment(credential);
+    pids.into_iter().find_map(|pid| Cgroup::of(pid, credential))
+}
+
+/// Kills one process. One that ended by itself in between is what was wanted.
+pub(super) fn kill(pid: i32) {
+    if let Some(pid) = Pid::from_raw(pid).filter(|_| pid > 1) {
+        let _ = rustix::process::kill_process(pid, Signal::KILL);
+    }
+}
+
+/// Buries a child of ours that is dead, and no other.
+pub(super) fn reap(pid: i32) {
+    if let Some(pid) = Pid::from_raw(pid) {
+        // Somebody else may have.
+        let _ = waitpid(Some(pid), WaitOptions::NOHANG);
+    }
+}
+
+/// The children of a process, also those that a subreaper was given.
+pub(super) fn children(parent: i32) -> Vec<i32> {
+    let mut found = Vec::new();
+    let threads = fs::read_dir(format!("/proc/{parent}/task"));
+    for thread in threads.into_iter().flatten().flatten() {
+        match fs::read_to_string(thread.path().join("children")) {
+            Ok(pids) => found.extend(
+                pids.split_ascii_whitespace()
+                    .filter_map(|pid| pid.parse::<i32>().ok()),
+            ),
+            // The thread ended.
+            Err(_) if thread.path().join("stat").exists() => return children_by_parent(parent),
+            Err(_) => {}
+        }
+    }
+    found
+}
+
+/// The same for a kernel that keeps no such list.
+fn children_by_parent(parent: i32) -> Vec<i32> {
+    let of_parent = |pid: &i32| Stat::read(*pid).is_ok_and(|stat| stat.parent == parent);
+    pids().into_iter().flatten().filter(of_parent).collect()
+}
+
+/// What a descendant of ours loses its parent for, it becomes our child.
+pub(super) fn become_subreaper() {
+    // Any pid says yes.
+    if let Err(error) = set_child_subreaper(Some(rustix::process::getpid())) {
+        warn!(%error, "processes that leave their worker's group cannot be followed");
+    }
 }
 
 /// Lets this process have as many descriptors as the host allows: connections
@@ -128,20 +195,22 @@ pub fn raise_descriptor_limit() {
 }
 
 fn by_environment(credential: &str) -> Vec<i32> {
-    let carries = |pid: &i32| {
-        fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| {
-            environ
-                .split(|byte| *byte == 0)
-                .filter_map(|entry| entry.strip_prefix(b"SECRET="))
-                .any(|secret| hash(secret) == credential)
-        })
-    };
     pids()
         .into_iter()
         .flatten()
-        .filter(carries)
+        .filter(|pid| carries(*pid, credential) || cgroup::holds(*pid, credential))
         .filter(|pid| Stat::read(*pid).is_ok_and(|stat| !stat.dead()))
         .collect()
+}
+
+/// Whether this process was started with this `SECRET` in its environment.
+pub(super) fn carries(pid: i32, credential: &str) -> bool {
+    fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| {
+        environ
+            .split(|byte| *byte == 0)
+            .filter_map(|entry| entry.strip_prefix(b"SECRET="))
+            .any(|secret| hash(secret) == credential)
+    })
 }
 
 /// SHA-256 in hex: how a credential is kept.
@@ -168,14 +237,16 @@ fn boot_id() -> io::Result<String> {
 }
 
 /// The fields of proc_pid_stat(5) that we need.
-struct Stat {
+pub(super) struct Stat {
     state: u8,
+    pub(super) parent: i32,
     group: i32,
-    start_time: u64,
+    pub(super) session: i32,
+    pub(super) start_time: u64,
 }
 
 impl Stat {
-    fn read(pid: i32) -> io::Result<Self> {
+    pub(super) fn read(pid: i32) -> io::Result<Self> {
         let text = fs::read(format!("/proc/{pid}/stat"))?;
         Self::parse(&text).ok_or_else(|| io::Error::other("unreadable process state"))
     }
@@ -187,12 +258,14 @@ impl Stat {
         let fields: Vec<_> = fields.split_ascii_whitespace().collect();
         Some(Self {
             state: *fields.first()?.as_bytes().first()?,
+            parent: fields.get(1)?.parse().ok()?,
             group: fields.get(2)?.parse().ok()?,
+            session: fields.get(3)?.parse().ok()?,
             start_time: fields.get(19)?.parse().ok()?,
         })
     }
 
-    fn dead(&self) -> bool {
+    pub(super) fn dead(&self) -> bool {
         matches!(self.state, b'Z' | b'X')
     }
 }

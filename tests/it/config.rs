@@ -29,6 +29,9 @@ fn a_bad_value_is_one_line_that_names_the_variable_the_value_and_the_remedy() {
         ("DISCORD_API_URL", "discord", "https://discord.com"),
         ("CORS_ORIGINS", "example", "https://"),
         ("PUBLIC_STATUS", "maybe", "true or false"),
+        ("REGISTER_SECONDS", "0", "give seconds"),
+        ("WORKER_MEMORY", "512", "such as 512M"),
+        ("WORKER_OPEN_FILES", "many", "whole number"),
     ] {
         let (code, error) = up(&[], &[("MAX_SHARDS", "1"), ("WORKERS", "0"), (variable, value)]);
         assert_eq!(code, 78, "{error}");

@@ -48,6 +48,13 @@ impl Fleet {
                 .map_or(Duration::ZERO, |at| at.since(now));
             return Ok((None, self.connection(shard, wait)));
         }
+        if self.is_full(&request.caller) {
+            debug!(
+                "{:?} asks for more shards than it was started for",
+                request.caller
+            );
+            return Err(ConnectError::NoShardFree);
+        }
         let shard = self.table.lowest_free().ok_or(ConnectError::NoShardFree)?;
         let wait = match identify {
             IdentifyPlan::Ask => Duration::ZERO,

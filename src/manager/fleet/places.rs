@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use shardman_core::lease::Lease;
-use shardman_core::reconcile::{Action, Desired, Observed, REGISTER_WITHIN, WorkerView};
+use shardman_core::reconcile::{Action, Desired, Observed, WorkerView};
 use shardman_core::rolling::Rolling;
 use shardman_core::{Plan, ShardId, Tick, WorkerId};
 
@@ -55,7 +55,8 @@ impl Fleet {
             .iter()
             .map(|(id, worker)| (id.clone(), worker.view(held)))
             .collect();
-        self.reconciler.poll_timeout(&views, now)
+        self.reconciler
+            .poll_timeout(self.settings.register_within, &views, now)
     }
 
     /// Whether a child that asks for a shard gets one, if there is one.
@@ -98,6 +99,7 @@ impl Fleet {
             shards: in_the_end.saturating_sub(self.held_by_externals()),
             rescaling,
             packs: matches!(self.settings.program, WorkerProgram::Bundled(_)),
+            register_within: self.settings.register_within,
         }
     }
 
@@ -150,7 +152,7 @@ impl Fleet {
             worker.idle_since = since(short && !some_free && !rescaling, worker.idle_since);
             let late = worker
                 .short_since
-                .is_some_and(|since| now >= since + REGISTER_WITHIN);
+                .is_some_and(|since| now >= since + self.settings.register_within);
             worker.passes = holding <= worker.held && (worker.passes || late && holding > 0);
             worker.held = holding;
             views.insert(id.clone(), worker.view(held));

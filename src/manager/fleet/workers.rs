@@ -256,6 +256,18 @@ impl Fleet {
         }
     }
 
+    /// Whether a child holds all that it was started for. One that asks on must
+    /// not take what is meant for others.
+    pub(super) fn is_full(&self, caller: &Caller) -> bool {
+        let Caller::Child { worker, .. } = caller else {
+            return false;
+        };
+        let held = self.table.children().get(worker).copied().unwrap_or(0);
+        self.workers
+            .get(worker)
+            .is_some_and(|entry| held >= entry.record.shards)
+    }
+
     /// Every child is told to stop; none is started any more.
     pub(super) fn stop_all(&mut self) {
         if !std::mem::replace(&mut self.stopping, true) {

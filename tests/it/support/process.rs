@@ -203,7 +203,8 @@ fn marked(mark: &str) -> Vec<i32> {
 pub struct Shardman {
     pub address: SocketAddr,
     settings: Vec<(String, String)>,
-    small_disk: bool,
+    /// What a shell does before it becomes the manager.
+    before: Option<&'static str>,
     // Before the folder, so that its log is still there when a test fails.
     running: Option<Running>,
     folder: tempfile::TempDir,
@@ -213,18 +214,24 @@ impl Shardman {
     /// `shardman up` with these variables, once it serves.
     #[track_caller]
     pub fn up(settings: &[(&str, &str)]) -> Self {
-        Self::up_as(settings, false)
+        Self::up_as(settings, None)
     }
 
     /// The same, and a write beyond a limit on its files fails instead of
     /// ending it, as a write to a full disk does.
     #[track_caller]
     pub fn up_on_a_small_disk(settings: &[(&str, &str)]) -> Self {
-        Self::up_as(settings, true)
+        Self::up_as(settings, Some("trap '' XFSZ"))
+    }
+
+    /// The same, started by a shell that does this first.
+    #[track_caller]
+    pub fn up_after(before: &'static str, settings: &[(&str, &str)]) -> Self {
+        Self::up_as(settings, Some(before))
     }
 
     #[track_caller]
-    fn up_as(settings: &[(&str, &str)], small_disk: bool) -> Self {
+    fn up_as(settings: &[(&str, &str)], before: Option<&'static str>) -> Self {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let mut all = vec![
             ("LISTEN".to_owned(), address.to_string()),
@@ -240,7 +247,7 @@ impl Shardman {
             address,
             folder,
             settings: all,
-            small_disk,
+            before,
             running: None,
         };
         shardman.start();
@@ -269,11 +276,12 @@ impl Shardman {
 
     /// Starts it and does not wait.
     pub fn spawn(&mut self) {
-        let mut program = if self.small_disk {
-            let ignoring = Program::new("sh").arg("-c").arg("trap '' XFSZ; exec \"$0\" up");
-            ignoring.arg(env!("CARGO_BIN_EXE_shardman"))
-        } else {
-            Program::shardman(&["up"])
+        let mut program = match self.before {
+            Some(before) => Program::new("sh")
+                .arg("-c")
+                .arg(&format!("{before}; exec \"$0\" up"))
+                .arg(env!("CARGO_BIN_EXE_shardman")),
+            None => Program::shardman(&["up"]),
         };
         program = program.dir(self.folder.path());
         for (name, value) in &self.settings {

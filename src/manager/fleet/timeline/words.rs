@@ -310,6 +310,7 @@ fn exit_words(exit: &Exit) -> String {
             Some(signal) => format!("was killed by {}", signal_name(signal)),
             None => format!("was killed by signal {number}"),
         },
+        Exit::OutOfMemory => "was killed by the kernel: it took more than WORKER_MEMORY".to_owned(),
         Exit::Unknown => "ended, nobody saw how (it was adopted)".to_owned(),
     }
 }
