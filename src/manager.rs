@@ -4,6 +4,7 @@
 //! what it decided is made durable in one commit, then answered, then acted
 //! upon. Beats alone do not pass through here.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ mod fleet;
 mod handle;
 mod keys;
 mod log;
+mod reload;
 mod request;
 mod settings;
 mod view;
@@ -30,6 +32,7 @@ pub use handle::{
     IdentifyOutcome, IdentifyPlan, ManagerHandle, RescaleError, RestartError,
 };
 pub use log::LogSpan;
+pub use reload::{ReloadCall, ReloadError};
 pub use request::DiscordNews;
 pub use settings::{Count, RescaleMode, Settings, WorkerProgram};
 pub use view::Summary;
@@ -106,7 +109,7 @@ impl<S: LeaseStore> Manager<S> {
         }
         let (events, worker_events) = mpsc::channel(1024);
         let supervisor = Supervisor::new(settings.logs.clone(), events).map_err(StartError::Logs)?;
-        let fleet = Fleet::restore(Arc::clone(&settings), clock, Dice::System, &Host, saved);
+        let fleet = Fleet::restore(settings, clock, Dice::System, &Host, saved);
         let shared = Arc::new(Shared {
             fleet: Mutex::new(fleet),
             logs: supervisor.logs(),
@@ -114,6 +117,8 @@ impl<S: LeaseStore> Manager<S> {
             clock,
             wake: Notify::new(),
             summary: watch::Sender::new(Summary::default()),
+            turns: AtomicU64::new(0),
+            reloads: std::sync::OnceLock::new(),
         });
         let (sender, requests) = mpsc::channel(REQUESTS);
         let handle = ManagerHandle {
@@ -122,7 +127,6 @@ impl<S: LeaseStore> Manager<S> {
         };
         let effects = Effects {
             shared: Arc::clone(&shared),
-            settings,
             supervisor,
             alerts,
         };
@@ -164,6 +168,7 @@ impl<S: LeaseStore> Manager<S> {
                 shared.fleet().table.forgive(late);
             }
             self.measure();
+            shared.turns.fetch_add(1, Ordering::Relaxed);
             let began = shared.clock.now();
             self.turn(std::mem::take(&mut batch)).await;
             let took = shared.clock.now().since(began);

@@ -37,6 +37,8 @@ pub(super) enum Refusal {
     NotHalted,
     /// A change that is not safe, with every reason.
     Unsafe(String),
+    /// A configuration that cannot be used, in one line.
+    BadConfiguration(String),
     WorkerNotFound,
     /// There is no worker to restart.
     NoWorkerRuns,
@@ -58,7 +60,7 @@ pub(super) enum Refusal {
 }
 
 /// Seconds after which what could not be stored may be asked for again.
-const RELEASE_RETRY_SECONDS: u64 = 5;
+pub(super) const RELEASE_RETRY_SECONDS: u64 = 5;
 
 impl Refusal {
     /// A request with one flaw.
@@ -101,7 +103,7 @@ impl Refusal {
             Self::SessionNotFound => (StatusCode::NOT_FOUND, "Session Not Found"),
             Self::NotAnOperator => (StatusCode::FORBIDDEN, "Operators Only: use OPERATOR_SECRET"),
             Self::NotHalted => (StatusCode::CONFLICT, "The fleet is not halted"),
-            Self::Unsafe(reasons) => (StatusCode::CONFLICT, reasons),
+            Self::Unsafe(reasons) | Self::BadConfiguration(reasons) => (StatusCode::CONFLICT, reasons),
             Self::WorkerNotFound => (StatusCode::NOT_FOUND, "Worker Not Found"),
             Self::NoWorkerRuns => (StatusCode::CONFLICT, "No worker runs"),
             Self::RestartUnderWay => (
@@ -132,6 +134,7 @@ impl Refusal {
             | Self::NotAnOperator
             | Self::NotHalted
             | Self::Unsafe(_)
+            | Self::BadConfiguration(_)
             | Self::WorkerNotFound
             | Self::NoWorkerRuns
             | Self::RestartUnderWay
@@ -156,6 +159,7 @@ impl IntoResponse for Refusal {
             | Self::NotAnOperator
             | Self::NotHalted
             | Self::Unsafe(_)
+            | Self::BadConfiguration(_)
             | Self::WorkerNotFound
             | Self::NoWorkerRuns
             | Self::RestartUnderWay

@@ -1,5 +1,6 @@
 //! What follows a turn once its writes are durable.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use tracing::{debug, info};
 use super::alert::Alert;
 use super::fleet::Effect;
 use super::handle::Shared;
-use super::settings::{Settings, WorkerProgram};
+use super::settings::WorkerProgram;
 use crate::supervisor::{Launch, Supervisor};
 
 /// A child whose lease lapsed has lost its shard already; it gets little time.
@@ -33,7 +34,6 @@ const NOT_INHERITED: &[&str] = &[
 
 pub(super) struct Effects {
     pub(super) shared: Arc<Shared>,
-    pub(super) settings: Arc<Settings>,
     pub(super) supervisor: Supervisor,
     pub(super) alerts: mpsc::Sender<Alert>,
 }
@@ -56,7 +56,7 @@ impl Effects {
                     | StopCause::Retired
                     | StopCause::Room
                     | StopCause::Restart
-                    | StopCause::Shutdown => self.settings.grace,
+                    | StopCause::Shutdown => self.shared.fleet().settings.grace,
                 };
                 self.supervisor.stop(&worker, grace);
             }
@@ -73,11 +73,12 @@ impl Effects {
         self.shared
             .keys
             .admit(&worker, &crate::supervisor::hash(credential.as_bytes()));
-        let (program, args) = match &self.settings.program {
-            WorkerProgram::Bundled(program) => (program.clone(), vec!["worker".to_owned()]),
+        let settings = Arc::clone(&self.shared.fleet().settings);
+        let (program, args) = match &settings.program {
+            WorkerProgram::Bundled(program) => (executable(program), vec!["worker".to_owned()]),
             WorkerProgram::Command(command) => ("/bin/sh".into(), vec!["-c".to_owned(), command.clone()]),
         };
-        let mut env = self.settings.worker_env.clone();
+        let mut env = settings.worker_env.clone();
         env.push(("SECRET", credential));
         env.push(("SHARDMAN_WORKER_ID", worker.to_string()));
         env.push(("SHARDMAN_SHARDS", shards.to_string()));
@@ -86,6 +87,7 @@ impl Effects {
             program,
             args,
             env,
+            inherit: settings.inherit.clone(),
             without_env: NOT_INHERITED,
         });
     }
@@ -111,5 +113,15 @@ impl Effects {
         info!(worker.id = %worker, pid = process.pid, "worker {worker} is adopted (pid {})", process.pid);
         self.shared.keys.admit(worker, &record.credential);
         self.supervisor.adopt(worker, process);
+    }
+}
+
+/// Where our executable is now. While an upgrade puts another one in its place
+/// there may be none for a moment: then it is the one that runs.
+fn executable(path: &Path) -> PathBuf {
+    if path.exists() {
+        path.to_owned()
+    } else {
+        PathBuf::from("/proc/self/exe")
     }
 }

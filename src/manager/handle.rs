@@ -3,7 +3,8 @@
 //! This file knows no status code and no JSON shape; `http` turns its answers
 //! into both.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use shardman_core::count;
@@ -15,6 +16,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::fleet::Fleet;
 use super::keys::Keys;
+use super::reload::ReloadCall;
 use super::request::{DiscordNews, RETRY_SECONDS, Request};
 use super::view::{self, Summary};
 use crate::clock::Clock;
@@ -137,6 +139,10 @@ pub(super) struct Shared {
     /// Something changed that the owner should look at.
     pub(super) wake: Notify,
     pub(super) summary: watch::Sender<Summary>,
+    /// How often the owner has turned.
+    pub(super) turns: AtomicU64,
+    /// Who reads the configuration again, where somebody can.
+    pub(super) reloads: OnceLock<mpsc::Sender<ReloadCall>>,
 }
 
 impl Shared {
@@ -364,4 +370,4 @@ impl ManagerHandle {
     }
 }
 
-const STOPPED: &str = "the manager is shutting down";
+pub(super) const STOPPED: &str = "the manager is shutting down";

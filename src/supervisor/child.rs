@@ -31,6 +31,12 @@ pub(super) fn command(launch: &Launch, output: File) -> io::Result<Command> {
         .stdin(Stdio::null())
         .stdout(output.try_clone()?)
         .stderr(output);
+    for (name, value) in &launch.inherit {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
     for name in launch.without_env {
         command.env_remove(name);
     }
