@@ -36,9 +36,10 @@ pub fn reloading() {
     }
 }
 
-/// The reload is over, and this is what came of it.
-pub fn reloaded(what: &str) {
-    tell(&[NotifyState::Ready, NotifyState::Status(&one_line(what))]);
+/// The reload is over. What was refused stays to be seen until the fleet changes.
+pub fn reloaded(refused: Option<&str>, fleet: &Summary) {
+    let line = refused.map_or_else(|| status(fleet), one_line);
+    tell(&[NotifyState::Ready, NotifyState::Status(&line)]);
 }
 
 fn tell(state: &[NotifyState<'_>]) {

@@ -343,4 +343,46 @@ mod tests {
         let error = read("what is this").unwrap_err().to_string();
         assert!(error.contains("line 1 makes no sense"), "{error}");
     }
+
+    #[test]
+    fn a_flag_counts_before_the_file() {
+        let argv = ["shardman", "up", "--max-shards", "3", "--public-status"].map(OsString::from);
+        let cli = super::super::parse(argv, &Dotenv::default()).unwrap();
+        let Command::Up(up) = cli.command else {
+            unreachable!("it says `up`")
+        };
+        let file = |max_shards: &str, stop_seconds: &str| -> BTreeMap<String, String> {
+            [
+                ("MAX_SHARDS", max_shards),
+                ("STOP_SECONDS", stop_seconds),
+                ("PUBLIC_STATUS", "false"),
+            ]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into()
+        };
+        let (args, _) = up.source.parse(&file("5", "7")).unwrap();
+        assert_eq!((args.max_shards, args.public_status), (Some(3), true));
+        assert_eq!(args.stop_seconds, std::time::Duration::from_secs(7));
+        let effects: Vec<_> = up
+            .source
+            .changes(&file("5", "7"))
+            .into_iter()
+            .map(|change| change.effect)
+            .collect();
+        assert_eq!(
+            effects,
+            [
+                ReloadEffect::Overruled,
+                ReloadEffect::Overruled,
+                ReloadEffect::Applied
+            ]
+        );
+        assert!(
+            up.source
+                .parse(&file("5", "soon"))
+                .unwrap_err()
+                .to_string()
+                .contains("STOP_SECONDS is 'soon'")
+        );
+    }
 }

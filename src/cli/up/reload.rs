@@ -46,14 +46,17 @@ impl Reloader {
             };
             systemd::reloading();
             let done = self.reload().await;
-            let told = match &done {
-                Ok(view) => tell(view),
-                Err(error) => {
-                    error!("the configuration stays as it was: {error}");
-                    format!("the configuration stays as it was: {error}")
+            let refused = match &done {
+                Ok(view) => {
+                    tell(view);
+                    None
                 }
+                Err(error) => Some(format!("the configuration stays as it was: {error}")),
             };
-            systemd::reloaded(&told);
+            if let Some(line) = &refused {
+                error!("{line}");
+            }
+            systemd::reloaded(refused.as_deref(), &self.handle.summary().borrow());
             if let Some(call) = call {
                 // A caller that went away finds it in the log.
                 drop(call.send(done));
@@ -101,8 +104,8 @@ impl Reloader {
     }
 }
 
-/// Says in the log what changed, and in short for systemd.
-fn tell(view: &ReloadView) -> String {
+/// Says in the log what changed.
+fn tell(view: &ReloadView) {
     for change in &view.changes {
         let (variable, effect) = (&change.variable, change.effect.as_str());
         match change.effect {
@@ -113,9 +116,7 @@ fn tell(view: &ReloadView) -> String {
     if view.workers_lag() {
         info!("for the workers that run: shardman restart --all");
     }
-    let text = format!("the configuration was read again: {} changes", view.changes.len());
-    info!("{text}");
-    text
+    info!("the configuration was read again: {} changes", view.changes.len());
 }
 
 pub(super) fn cors(args: &UpArgs) -> Result<Vec<HeaderValue>, ConfigError> {
