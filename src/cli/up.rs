@@ -93,7 +93,7 @@ pub(super) async fn up(mut args: UpArgs) -> anyhow::Result<ExitCode> {
     let api = args.discord_api_url.clone();
     let refused = watch_discord(&api, token.as_ref().map(watch::Sender::subscribe), &handle);
     tokio::pin!(refused);
-    let stop_seconds = args.stop_seconds.as_secs_f64();
+    let (stop_seconds, simulates) = (args.stop_seconds.as_secs_f64(), args.sim.is_some());
     let reloader = Reloader {
         args,
         address,
@@ -117,7 +117,8 @@ pub(super) async fn up(mut args: UpArgs) -> anyhow::Result<ExitCode> {
             info!("stopping: the workers get {stop_seconds} s; a second signal kills them");
             ExitCode::SUCCESS
         }
-        _ = leave.recv() => {
+        // Workers on our own simulator have nothing to go on with.
+        _ = leave.recv(), if !simulates => {
             info!("stopping: the workers go on, and the next manager adopts them");
             grace.send_replace(HANDOVER_GRACE);
             leaves = true;
