@@ -55,7 +55,7 @@ fn each_changed_variable_is_listed_with_what_becomes_of_it() {
     assert_eq!(status_without_secret(&manager), 422);
     assert!(reload(&manager).changes.is_empty());
 
-    let (url, _messages) = webhook(&["204 No Content"]);
+    let (url, messages) = webhook(&["204 No Content"]);
     let mut kept = crate::support::Connection::open(manager.address).unwrap();
     assert_eq!(kept.call("GET", "/status", &[], None).unwrap().status, 422);
     write(
@@ -123,6 +123,11 @@ fn each_changed_variable_is_listed_with_what_becomes_of_it() {
     );
     let connected = manager.connect().json();
     assert_eq!(connected["max_seconds"], 60.0, "{connected}");
+    eventually(seconds(15.0), "the new webhook is told of the connect", || {
+        messages
+            .try_iter()
+            .find(|message| message.to_string().contains("Connect"))
+    });
 
     write(&manager, "PUBLIC_STATUS=false\nMAX_SHARDS=3\n");
     let (code, table, _) = command(&manager, &[]);
