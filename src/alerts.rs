@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hyper::StatusCode;
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tracing::{debug, warn};
 
 use crate::client::{Answer, CallError, Client};
@@ -36,22 +36,37 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// Tries for one message.
 const TRIES: u32 = 4;
 
-/// Sends what comes until the sender is gone.
-pub async fn run(url: Option<String>, content: Option<String>, mut alerts: mpsc::Receiver<Alert>) {
-    let Some(url) = url else {
-        while alerts.recv().await.is_some() {}
-        return;
-    };
+/// Where alerts go, and what goes with each. Hides itself from `Debug`: the URL
+/// is a secret.
+#[derive(Clone, Default)]
+pub struct Webhook {
+    /// `WEBHOOK_URL`.
+    pub url: Option<String>,
+    /// `WEBHOOK_CONTENT`.
+    pub content: Option<String>,
+}
+
+impl std::fmt::Debug for Webhook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Webhook(…)")
+    }
+}
+
+/// Sends what comes until the sender is gone, each to the webhook of that moment.
+pub async fn run(webhook: watch::Receiver<Webhook>, mut alerts: mpsc::Receiver<Alert>) {
     let client = match Client::new() {
         Ok(client) => client,
         Err(error) => return warn!("alerts cannot be sent: {error}"),
     };
     let mut batch = Vec::new();
     while alerts.recv_many(&mut batch, EMBEDS).await > 0 {
-        let message = message(content.as_deref(), &batch);
-        send(&client, &url, &message).await;
+        let Webhook { url, content } = webhook.borrow().clone();
+        if let Some(url) = url {
+            let message = message(content.as_deref(), &batch);
+            send(&client, &url, &message).await;
+            tokio::time::sleep(PAUSE).await;
+        }
         batch.clear();
-        tokio::time::sleep(PAUSE).await;
     }
 }
 

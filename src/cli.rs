@@ -12,6 +12,7 @@ mod logs;
 mod manager;
 mod plan;
 mod progress;
+mod reload;
 mod restart;
 mod resume;
 mod status;
@@ -39,6 +40,7 @@ pub async fn run(command: Command) -> ExitCode {
         Command::Plan(args) => plan::plan(args).await,
         Command::Rescale(args) => plan::rescale(args).await,
         Command::Restart(args) => restart::restart(args).await,
+        Command::Reload(args) => reload::reload(args).await,
         Command::Resume(args) => resume::resume(args).await,
         Command::Start(args) => resume::start(args).await,
         Command::Sim(args) => sim(*args).await,

@@ -7,6 +7,7 @@
 use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use shardman_sim::cli::SimArgs;
 use shardman_worker::WorkerArgs;
@@ -14,6 +15,7 @@ use shardman_worker::WorkerArgs;
 mod commands;
 mod parse;
 mod pools;
+mod reload;
 mod secrets;
 mod up;
 
@@ -23,6 +25,7 @@ pub use commands::{
 };
 pub use parse::{DiscordApi, Workers};
 pub use pools::pool_settings;
+pub use reload::{Dotenv, Reloaded, Source, load_dotenv};
 pub use secrets::{SECRET_VARIABLES, SecretSettings, kept_secret};
 pub use up::UpArgs;
 
@@ -57,6 +60,8 @@ pub enum Command {
     /// Restart workers one at a time, with nothing lost: for a new version of your bot
     #[command(after_help = RESTART_EXIT_CODES)]
     Restart(RestartArgs),
+    /// Read `.env` again, and apply what changed as far as that needs no restart
+    Reload(StatusArgs),
     /// Start a halted fleet again, once the cause is gone
     Resume(ManagerArgs),
     /// Start shards although only the reserve of session starts is left
@@ -78,25 +83,19 @@ pub enum Stop {
     Config(ConfigError),
 }
 
-/// Reads `.env` of the working directory into the environment, where it does
-/// not override what is set.
-pub fn load_dotenv() -> Result<(), ConfigError> {
-    match dotenvy::dotenv() {
-        Ok(_) => Ok(()),
-        Err(error) if error.not_found() => Ok(()),
-        Err(error) => Err(ConfigError(format!(
-            ".env cannot be read: {error}; write NAME=value, one a line"
-        ))),
-    }
-}
-
-/// The command line with the environment under it.
-pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Stop> {
+/// The command line with the environment under it, which has `.env` in it.
+pub fn parse(args: impl IntoIterator<Item = OsString>, dotenv: &Dotenv) -> Result<Cli, Stop> {
+    let args: Vec<OsString> = args.into_iter().collect();
     let mut command = without_empty_variables(Cli::command());
-    command
-        .try_get_matches_from_mut(args)
-        .and_then(|matches| Cli::from_arg_matches(&matches))
-        .map_err(|error| explain(error, &command))
+    let matches = command
+        .try_get_matches_from_mut(args.clone())
+        .map_err(|error| explain(error, &command))?;
+    let mut cli = Cli::from_arg_matches(&matches).map_err(|error| explain(error, &command))?;
+    if let (Command::Up(up), Some(("up", given))) = (&mut cli.command, matches.subcommand()) {
+        up.listens_by_choice = given.value_source("listen") != Some(ValueSource::DefaultValue);
+        up.source = Source::new(args, given, dotenv);
+    }
+    Ok(cli)
 }
 
 /// `NAME=` in a file means that the variable is not set.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use hyper::StatusCode;
 use serde::Deserialize;
 use shardman_core::budget::{Budget, DAY_MS};
+use tokio::sync::watch;
 use tracing::error;
 
 use crate::client::{Answer, CallError, Client};
@@ -118,16 +119,17 @@ fn refusal(api: &DiscordApi, answer: &Answer) -> AskError {
 
 /// Tells the manager what Discord says, for ever. Returns when the token is
 /// refused before it ever worked: the fleet cannot run.
-pub async fn watch(api: DiscordApi, token: String, manager: ManagerHandle) -> AskError {
+pub async fn watch(api: DiscordApi, mut token: watch::Receiver<String>, manager: ManagerHandle) -> AskError {
     let mut worked = false;
     let mut backoff = Duration::from_secs(1);
     loop {
-        let refused = match ask(&api, &token).await {
+        let current = token.borrow_and_update().clone();
+        let refused = match ask(&api, &current).await {
             Ok(facts) => {
                 worked = true;
                 backoff = Duration::from_secs(1);
                 manager.discord(DiscordNews::Facts(facts)).await;
-                tokio::time::sleep(ASK_EVERY).await;
+                rest(ASK_EVERY, &mut token).await;
                 continue;
             }
             Err(refused) => refused,
@@ -148,6 +150,22 @@ pub async fn watch(api: DiscordApi, token: String, manager: ManagerHandle) -> As
                 manager.discord(news).await;
             }
         }
-        tokio::time::sleep(pause).await;
+        // Whoever asked for patience asked all tokens of this address.
+        let patience = matches!(refused, AskError::Patience { .. });
+        if patience {
+            tokio::time::sleep(pause).await;
+        } else {
+            rest(pause, &mut token).await;
+        }
     }
+}
+
+/// A pause that ends early for another token.
+async fn rest(pause: Duration, token: &mut watch::Receiver<String>) {
+    let other = async {
+        if token.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    let _ = tokio::time::timeout(pause, other).await;
 }

@@ -26,6 +26,7 @@ mod plan;
 mod query;
 #[cfg(test)]
 mod reference;
+mod reload;
 mod restart;
 mod router;
 mod secret;
@@ -36,7 +37,7 @@ mod status;
 pub use cors::{OriginError, parse_origins};
 pub use docs::OPENAPI;
 pub use router::router;
-pub use serve::serve;
+pub use serve::{serve, serve_current};
 
 use crate::manager::ManagerHandle;
 

@@ -14,4 +14,5 @@ pub mod http;
 pub mod manager;
 pub mod store;
 pub mod supervisor;
+pub mod systemd;
 pub mod telemetry;

@@ -12,7 +12,7 @@ fn main() -> ExitCode {
     }
     let parsed = config::load_dotenv()
         .map_err(Stop::Config)
-        .and_then(|()| config::parse(std::env::args_os()));
+        .and_then(|dotenv| config::parse(std::env::args_os(), &dotenv));
     let cli = match parsed {
         Ok(cli) => cli,
         Err(Stop::Usage(error)) => error.exit(),

@@ -4,6 +4,7 @@
 //! what it decided is made durable in one commit, then answered, then acted
 //! upon. Beats alone do not pass through here.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ mod handle;
 mod keys;
 mod log;
 mod pools;
+mod reload;
 mod request;
 mod settings;
 mod timeline;
@@ -33,6 +35,7 @@ pub use handle::{
     IdentifyOutcome, IdentifyPlan, ManagerHandle, RescaleError, RestartError,
 };
 pub use log::LogSpan;
+pub use reload::{ReloadCall, ReloadError};
 pub use request::DiscordNews;
 pub use settings::{Count, PoolSettings, Register, RescaleMode, RestartRule, Settings, WorkerProgram};
 pub use timeline::MAX_READERS;
@@ -129,6 +132,8 @@ impl<S: LeaseStore> Manager<S> {
             wake: Notify::new(),
             summary: watch::Sender::new(Summary::default()),
             history,
+            turns: AtomicU64::new(0),
+            reloads: std::sync::OnceLock::new(),
         });
         let (sender, requests) = mpsc::channel(REQUESTS);
         let handle = ManagerHandle {
@@ -174,6 +179,7 @@ impl<S: LeaseStore> Manager<S> {
                 self.forgive(late, "the host held the manager up for");
             }
             self.measure();
+            shared.turns.fetch_add(1, Ordering::Relaxed);
             let began = shared.clock.now();
             self.turn(std::mem::take(&mut batch)).await;
             let took = shared.clock.now().since(began);

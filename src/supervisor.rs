@@ -69,6 +69,8 @@ pub struct Launch {
     pub args: Vec<String>,
     /// Set for the child, over what it inherits. May hold secrets.
     pub env: Vec<(&'static str, String)>,
+    /// Inherited otherwise than this process has it: a value, or nothing.
+    pub inherit: Vec<(String, Option<String>)>,
     /// Never inherited.
     pub without_env: &'static [&'static str],
 }

@@ -13,6 +13,7 @@ pub mod lease;
 pub mod ledger;
 pub mod plan;
 pub mod reconcile;
+pub mod reload;
 pub mod rescale;
 pub mod restart;
 pub mod resume;

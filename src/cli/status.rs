@@ -241,15 +241,15 @@ fn dash() -> String {
 }
 
 /// Columns as wide as their widest cell.
-fn table(rows: &[Row]) -> String {
+pub(super) fn table<const N: usize>(rows: &[[String; N]]) -> String {
     let width = |column: usize| {
         rows.iter()
             .map(|row| row[column].chars().count())
             .max()
             .unwrap_or(0)
     };
-    let widths: Vec<_> = (0..7).map(width).collect();
-    let line = |row: &Row| {
+    let widths: Vec<_> = (0..N).map(width).collect();
+    let line = |row: &[String; N]| {
         let cells = row
             .iter()
             .zip(&widths)

@@ -1,6 +1,7 @@
 //! `shardman up`: wires the manager, its HTTP API, its children and Discord.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -8,10 +9,13 @@ use anyhow::Context as _;
 use shardman_core::PoolId;
 use shardman_sim::SimConfig;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
+
+mod reload;
 
 use super::{EXIT_CONFIG, Signals, progress};
 use crate::config::{ConfigError, DiscordApi, SecretSettings, UpArgs, Workers, pool_settings};
@@ -21,10 +25,15 @@ use crate::manager::{
 };
 use crate::store::DiskStore;
 use crate::supervisor::Limits;
-use crate::{alerts, discord, supervisor};
+use crate::{alerts, discord, supervisor, systemd};
+use reload::Reloader;
 
 /// How long open requests may take to finish when the manager stops.
 const HTTP_GRACE: Duration = Duration::from_secs(2);
+
+/// The same when the next manager is to follow at once: what waits for a permit
+/// is cut off and asks again.
+const HANDOVER_GRACE: Duration = Duration::from_millis(200);
 
 /// The token that a simulator gets where none is set.
 const SIM_TOKEN: &str = "simulated";
@@ -32,11 +41,14 @@ const SIM_TOKEN: &str = "simulated";
 pub(super) async fn up(mut args: UpArgs) -> anyhow::Result<ExitCode> {
     let secrets = SecretSettings::from_env()?;
     let mut signals = Signals::new()?;
+    let mut leave = signal(SignalKind::user_defined2())?;
+    let hangups = signal(SignalKind::hangup())?;
+    let program = own_executable()?;
     supervisor::raise_descriptor_limit();
     let sim = CancellationToken::new();
     if let Some(shards) = args.sim {
         args.discord_api_url = start_sim(shards, args.sim_max_concurrency, sim.clone()).await?;
-        if args.data_dir == std::path::Path::new("data") {
+        if args.data_dir == Path::new("data") {
             args.data_dir = "data/sim".into();
         }
     }
@@ -44,12 +56,14 @@ pub(super) async fn up(mut args: UpArgs) -> anyhow::Result<ExitCode> {
         Some(_) => Some(SIM_TOKEN.to_owned()),
         None => bot_token(&args, &secrets)?,
     };
-    let cors = http::parse_origins(&args.cors_origins.join(","))
-        .map_err(|error| ConfigError(format!("CORS_ORIGINS: {error}")))?;
     let pools = pool_settings(&args)?;
-    let listener = TcpListener::bind(args.listen)
-        .await
-        .map_err(|error| listen_error(args.listen, &error))?;
+    let cors = reload::cors(&args)?;
+    let listener = match systemd::listener(args.listens_by_choice.then_some(args.listen))? {
+        Some(listener) => TcpListener::from_std(listener)?,
+        None => TcpListener::bind(args.listen)
+            .await
+            .map_err(|error| listen_error(args.listen, &error))?,
+    };
     let address = listener.local_addr()?;
     let store = DiskStore::open(&args.data_dir).map_err(|error| ConfigError(error.to_string()))?;
     let (secret, made) = secrets.worker_secret(&args.data_dir)?;
@@ -57,7 +71,7 @@ pub(super) async fn up(mut args: UpArgs) -> anyhow::Result<ExitCode> {
         info!("no SECRET is set: workers present the one in {}", path.display());
     }
 
-    let settings = settings(&args, address, token.as_deref(), pools)?;
+    let settings = settings(&args, address, token.as_deref(), &program, pools.clone());
     if settings.count == Count::Nothing {
         warn!("neither BOT_TOKEN nor MAX_SHARDS is set: no bot is run, only the pools of POOLS");
     }
@@ -66,32 +80,57 @@ pub(super) async fn up(mut args: UpArgs) -> anyhow::Result<ExitCode> {
         operator: secrets.operator.clone(),
     };
     let (alert_sender, alert_queue) = mpsc::channel(alerts::QUEUE);
-    tokio::spawn(alerts::run(
-        secrets.webhook_url.clone(),
-        args.webhook_content.clone(),
-        alert_queue,
-    ));
+    let webhook = watch::Sender::new(reload::webhook(&args, &secrets));
+    tokio::spawn(alerts::run(webhook.subscribe(), alert_queue));
     let (manager, handle) = Manager::start(store, settings, &keys, alert_sender).await?;
 
     let shutdown = CancellationToken::new();
-    let router = http::router(
-        HttpState {
-            manager: handle.clone(),
-            public_status: args.public_status,
-        },
-        &cors,
-    );
-    let server = tokio::spawn(http::serve(listener, router, shutdown.clone(), HTTP_GRACE));
+    let state = HttpState {
+        manager: handle.clone(),
+        public_status: args.public_status,
+    };
+    let router = watch::Sender::new(http::router(state, &cors));
+    let grace = watch::Sender::new(HTTP_GRACE);
+    let server = http::serve_current(listener, router.subscribe(), shutdown.clone(), grace.subscribe());
+    let server = tokio::spawn(server);
     let owner_stop = CancellationToken::new();
     let mut owner = tokio::spawn(manager.run(owner_stop.clone()));
     info!("shardman listens on http://{address}");
     tokio::spawn(progress::show(handle.summary()));
-
-    let refused = watch_discord(&args.discord_api_url, token, &handle);
+    let token = token.map(watch::Sender::new);
+    let api = args.discord_api_url.clone();
+    let refused = watch_discord(&api, token.as_ref().map(watch::Sender::subscribe), &handle);
     tokio::pin!(refused);
+    let (stop_seconds, simulates) = (args.stop_seconds.as_secs_f64(), args.sim.is_some());
+    let reloader = Reloader {
+        args,
+        address,
+        program,
+        pools,
+        handle: handle.clone(),
+        webhook,
+        router,
+        token,
+    };
+    let calls = handle
+        .reload_calls()
+        .context("somebody else reads the configuration")?;
+    tokio::spawn(reloader.run(hangups, calls));
+    systemd::ready();
+    tokio::spawn(systemd::show(handle.summary()));
+    let turns = handle.clone();
+    tokio::spawn(systemd::keep_watchdog(move || turns.turns()));
+    let mut leaves = false;
     let code = tokio::select! {
         () = signals.next() => {
-            info!("stopping: the workers get {} s; a second signal kills them", args.stop_seconds.as_secs_f64());
+            info!("stopping: the workers get {stop_seconds} s; a second signal kills them");
+            ExitCode::SUCCESS
+        }
+        // Workers on our own simulator have nothing to go on with.
+        _ = leave.recv(), if !simulates => {
+            info!("stopping: the workers go on, and the next manager adopts them");
+            grace.send_replace(HANDOVER_GRACE);
+            leaves = true;
             ExitCode::SUCCESS
         }
         error = &mut refused => {
@@ -103,7 +142,10 @@ pub(super) async fn up(mut args: UpArgs) -> anyhow::Result<ExitCode> {
             anyhow::bail!("the manager ended by itself");
         }
     };
-    stop_fleet(&handle, &mut signals, &mut owner).await;
+    systemd::stopping();
+    if !leaves {
+        stop_fleet(&handle, &mut signals, &mut owner).await;
+    }
     shutdown.cancel();
     drop(server.await);
     owner_stop.cancel();
@@ -135,7 +177,11 @@ async fn stop_fleet(handle: &ManagerHandle, signals: &mut Signals, owner: &mut J
     info!("stopped: {}", if forced { "forced" } else { "clean" });
 }
 
-async fn watch_discord(api: &DiscordApi, token: Option<String>, handle: &ManagerHandle) -> discord::AskError {
+async fn watch_discord(
+    api: &DiscordApi,
+    token: Option<watch::Receiver<String>>,
+    handle: &ManagerHandle,
+) -> discord::AskError {
     match token {
         Some(token) => discord::watch(api.clone(), token, handle.clone()).await,
         None => std::future::pending().await,
@@ -166,18 +212,19 @@ fn settings(
     args: &UpArgs,
     address: SocketAddr,
     token: Option<&str>,
+    program: &Path,
     pools: Vec<PoolSettings>,
-) -> anyhow::Result<Settings> {
+) -> Settings {
     let program = match &args.worker_command {
         Some(command) => WorkerProgram::Command(command.clone()),
-        None => WorkerProgram::Bundled(std::env::current_exe().context("cannot find our own executable")?),
+        None => WorkerProgram::Bundled(program.to_owned()),
     };
     let mut worker_env = vec![("SHARDMAN_URL", format!("http://{}", reachable(address)))];
     worker_env.extend(token.map(|token| ("BOT_TOKEN", token.to_owned())));
     if !args.discord_api_url.is_discord() {
         worker_env.push(("DISCORD_API_URL", args.discord_api_url.to_string()));
     }
-    Ok(Settings {
+    Settings {
         max_seconds: args.max_seconds,
         register_within: args.register_seconds,
         count: match args.max_shards {
@@ -194,6 +241,7 @@ fn settings(
         },
         shards_per_worker: args.shards_per_worker,
         worker_env,
+        inherit: Vec::new(),
         reserve_percent: args.budget_reserve,
         worker_starts_percent: args.worker_starts,
         grace: args.stop_seconds,
@@ -207,7 +255,16 @@ fn settings(
         register: Register::Connect,
         restart: RestartRule::Always,
         pools,
-    })
+    }
+}
+
+/// Where our executable is, found once: when another one takes its place, the
+/// kernel no longer names the place, and children are to run what is there.
+fn own_executable() -> anyhow::Result<PathBuf> {
+    let path = std::env::current_exe().context("cannot find our own executable")?;
+    // It was replaced already, since we began a moment ago.
+    let replaced = path.to_str().and_then(|path| path.strip_suffix(" (deleted)"));
+    Ok(replaced.map_or_else(|| path.clone(), PathBuf::from))
 }
 
 /// Where a child of this host reaches a listener that may listen everywhere.

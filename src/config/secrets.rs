@@ -46,7 +46,9 @@ impl SecretSettings {
         Self::from_lookup(|name| std::env::var_os(name))
     }
 
-    fn from_lookup(lookup: impl Fn(&str) -> Option<std::ffi::OsString>) -> Result<Self, ConfigError> {
+    pub(super) fn from_lookup(
+        lookup: impl Fn(&str) -> Option<std::ffi::OsString>,
+    ) -> Result<Self, ConfigError> {
         let read = |name: &str| -> Result<Option<String>, ConfigError> {
             let Some(value) = lookup(name).filter(|value| !value.is_empty()) else {
                 return Ok(None);

@@ -10,6 +10,7 @@ use shardman_core::plan::MAX_SHARDS;
 
 use super::parse::{self, DiscordApi, Workers};
 use super::pools;
+use super::reload::Source;
 use crate::manager::RescaleMode;
 
 /// Settings of the manager.
@@ -104,4 +105,12 @@ pub struct UpArgs {
     /// With `--sim`: how many shards may identify at once.
     #[arg(long, value_name = "M", default_value = "2", requires = "sim", value_parser = parse::count::<1, 1024>)]
     pub sim_max_concurrency: u32,
+
+    /// Whether `LISTEN` is set, or has its default.
+    #[arg(skip)]
+    pub listens_by_choice: bool,
+
+    /// Where these settings come from, to read them again.
+    #[arg(skip)]
+    pub source: Source,
 }

@@ -41,6 +41,8 @@ pub(super) enum Refusal {
     NotHalted,
     /// A change that is not safe, with every reason.
     Unsafe(String),
+    /// A configuration that cannot be used, in one line.
+    BadConfiguration(String),
     WorkerNotFound,
     /// There is no worker to restart.
     NoWorkerRuns,
@@ -62,7 +64,7 @@ pub(super) enum Refusal {
 }
 
 /// Seconds after which what could not be stored may be asked for again.
-const RELEASE_RETRY_SECONDS: u64 = 5;
+pub(super) const RELEASE_RETRY_SECONDS: u64 = 5;
 
 impl Refusal {
     /// A request with one flaw.
@@ -120,7 +122,7 @@ impl Refusal {
             ),
             Self::NotAnOperator => (StatusCode::FORBIDDEN, "Operators Only: use OPERATOR_SECRET"),
             Self::NotHalted => (StatusCode::CONFLICT, "The fleet is not halted"),
-            Self::Unsafe(reasons) => (StatusCode::CONFLICT, reasons),
+            Self::Unsafe(reasons) | Self::BadConfiguration(reasons) => (StatusCode::CONFLICT, reasons),
             Self::WorkerNotFound => (StatusCode::NOT_FOUND, "Worker Not Found"),
             Self::NoWorkerRuns => (StatusCode::CONFLICT, "No worker runs"),
             Self::RestartUnderWay => (
@@ -153,6 +155,7 @@ impl Refusal {
             | Self::NotAnOperator
             | Self::NotHalted
             | Self::Unsafe(_)
+            | Self::BadConfiguration(_)
             | Self::WorkerNotFound
             | Self::NoWorkerRuns
             | Self::RestartUnderWay
@@ -179,6 +182,7 @@ impl IntoResponse for Refusal {
             | Self::NotAnOperator
             | Self::NotHalted
             | Self::Unsafe(_)
+            | Self::BadConfiguration(_)
             | Self::WorkerNotFound
             | Self::NoWorkerRuns
             | Self::RestartUnderWay

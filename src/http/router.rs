@@ -11,8 +11,8 @@ use axum::routing::{MethodRouter, delete, get, post};
 
 use super::error::{self, Refusal};
 use super::{
-    HttpState, beat, connect, cors, docs, events, fleet, health, identify, logs, plan, restart, session,
-    status,
+    HttpState, beat, connect, cors, docs, events, fleet, health, identify, logs, plan, reload, restart,
+    session, status,
 };
 
 /// One path, its methods as the `Allow` header names them, and who answers.
@@ -40,6 +40,7 @@ fn routes() -> Vec<Route> {
             post(restart::begin).delete(restart::cancel),
         ),
         route("/fleet/spend-reserve", "POST", post(fleet::spend_reserve)),
+        route("/reload", "POST", post(reload::reload)),
         route("/workers/{worker_id}/restart", "POST", post(restart::worker)),
         route("/workers/{worker_id}/logs", "GET", get(logs::worker)),
         route("/identify", "POST", post(identify::identify)),

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
@@ -42,6 +43,10 @@ const MAX_BUFFER_BYTES: usize = 64 * 1024;
 /// memory ran out.
 const ACCEPT_REST: Duration = Duration::from_millis(100);
 
+/// How long a connection that has asked nothing yet is kept when the server
+/// stops.
+const LATECOMERS: Duration = Duration::from_millis(50);
+
 /// Serves until `shutdown`, then lets open requests finish for at most `grace`.
 pub async fn serve(
     listener: TcpListener,
@@ -49,8 +54,22 @@ pub async fn serve(
     shutdown: CancellationToken,
     grace: Duration,
 ) -> io::Result<()> {
+    let (router, grace) = (watch::Sender::new(router), watch::Sender::new(grace));
+    serve_current(listener, router.subscribe(), shutdown, grace.subscribe()).await
+}
+
+/// The same with a router, and a grace, that may be exchanged: each request is
+/// answered by the router of its moment, also on a connection that is kept.
+pub async fn serve_current(
+    listener: TcpListener,
+    router: watch::Receiver<Router>,
+    shutdown: CancellationToken,
+    grace: watch::Receiver<Duration>,
+) -> io::Result<()> {
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let connections = TaskTracker::new();
+    // Cancelled when no request is on its way any more.
+    let closing = CancellationToken::new();
     // Cancelled when the grace is over.
     let cutoff = CancellationToken::new();
     loop {
@@ -58,7 +77,7 @@ pub async fn serve(
             () = shutdown.cancelled() => break,
             accepted = accept(&listener, &places) => accepted?,
         };
-        let connection = connection(stream, router.clone(), shutdown.clone());
+        let connection = connection(stream, router.clone(), closing.clone());
         let cutoff = cutoff.clone();
         connections.spawn(async move {
             let _place = place;
@@ -70,6 +89,10 @@ pub async fn serve(
     }
     drop(listener);
     connections.close();
+    // Who connected a moment ago has a request on its way.
+    tokio::time::sleep(LATECOMERS).await;
+    closing.cancel();
+    let grace = *grace.borrow();
     if tokio::time::timeout(grace, connections.wait()).await.is_err() {
         warn!(
             http.connections = connections.len(),
@@ -115,7 +138,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 }
 
 /// Serves one connection to its end.
-async fn connection(stream: TcpStream, router: Router, shutdown: CancellationToken) {
+async fn connection(stream: TcpStream, router: watch::Receiver<Router>, shutdown: CancellationToken) {
     if let Err(error) = stream.set_nodelay(true) {
         debug!(error = %error, "a connection keeps its send delay");
     }
@@ -127,7 +150,10 @@ async fn connection(stream: TcpStream, router: Router, shutdown: CancellationTok
         .max_headers(MAX_HEADERS)
         .serve_connection(
             TokioIo::new(Lingering::new(stream)),
-            TowerToHyperService::new(router),
+            service_fn(move |request| {
+                let router = router.borrow().clone();
+                TowerToHyperService::new(router).call(request)
+            }),
         );
     let mut serving = std::pin::pin!(serving);
     let ended = tokio::select! {

@@ -1,5 +1,6 @@
 //! What follows a turn once its writes are durable.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,7 +82,7 @@ impl Effects {
             .keys
             .admit(&worker, &crate::supervisor::hash(credential.as_bytes()));
         let (program, args) = match &settings.program {
-            WorkerProgram::Bundled(program) => (program.clone(), vec!["worker".to_owned()]),
+            WorkerProgram::Bundled(program) => (executable(program), vec!["worker".to_owned()]),
             WorkerProgram::Command(command) => ("/bin/sh".into(), vec!["-c".to_owned(), command.clone()]),
         };
         let mut env = settings.worker_env.clone();
@@ -94,6 +95,7 @@ impl Effects {
             program,
             args,
             env,
+            inherit: settings.inherit.clone(),
             without_env: NOT_INHERITED,
         });
     }
@@ -119,5 +121,15 @@ impl Effects {
         info!(worker.id = %worker, pid = process.pid, "worker {worker} is adopted (pid {})", process.pid);
         self.shared.keys.admit(worker, &record.credential);
         self.supervisor.adopt(worker, process, &record.credential);
+    }
+}
+
+/// Where our executable is now. While an upgrade puts another one in its place
+/// there may be none for a moment: then it is the one that runs.
+fn executable(path: &Path) -> PathBuf {
+    if path.exists() {
+        path.to_owned()
+    } else {
+        PathBuf::from("/proc/self/exe")
     }
 }

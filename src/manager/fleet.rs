@@ -33,6 +33,7 @@ mod durable;
 mod halt;
 mod places;
 mod pool;
+mod reload;
 mod rescale;
 mod rolling;
 mod starts;
@@ -324,6 +325,11 @@ impl Fleet {
                 Err(error) => drop(reply.send(Err(error))),
             },
             Request::SpendReserve => self.release_reserve(),
+            Request::Reload {
+                settings,
+                for_workers,
+                reply,
+            } => drop(reply.send(self.reload(settings, for_workers, now))),
             Request::Resume { reply } => {
                 let resumed = self.resume_fleet(now);
                 self.answers.push(Answer::Resume { resumed, reply });

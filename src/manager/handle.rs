@@ -3,7 +3,8 @@
 //! This file knows no status code and no JSON shape; `http` turns its answers
 //! into both.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use shardman_core::count;
@@ -16,6 +17,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use super::fleet::Fleet;
 use super::keys::Keys;
 use super::pools::{self, Pools};
+use super::reload::ReloadCall;
 use super::request::{DiscordNews, Request};
 use super::timeline::History;
 use super::view::{self, Summary};
@@ -155,6 +157,10 @@ pub(super) struct Shared {
     pub(super) wake: Notify,
     pub(super) summary: watch::Sender<Summary>,
     pub(super) history: History,
+    /// How often the owner has turned.
+    pub(super) turns: AtomicU64,
+    /// Who reads the configuration again, where somebody can.
+    pub(super) reloads: OnceLock<mpsc::Sender<ReloadCall>>,
 }
 
 impl Shared {

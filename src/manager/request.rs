@@ -1,5 +1,7 @@
 //! What the owner is asked for, and the answers it owes.
 
+use std::sync::Arc;
+
 use shardman_core::identify::Permit;
 use shardman_core::rescale::Rescale;
 use shardman_core::wire::PlanReport;
@@ -11,6 +13,7 @@ use super::handle::{
     Caller, ConnectError, ConnectRequest, Connection, DisconnectError, IdentifyError, RescaleError,
     RestartError,
 };
+use super::settings::Settings;
 use crate::store::DiscordFacts;
 use crate::supervisor::WorkerEvent;
 
@@ -54,6 +57,14 @@ pub(super) enum Request {
     /// Restart no further worker.
     CancelRestart {
         reply: oneshot::Sender<Result<bool, RestartError>>,
+    },
+    /// Other settings, from now on. `for_workers` says that they change what
+    /// workers are started with. Answered with the workers that are no longer
+    /// halted.
+    Reload {
+        settings: Arc<Settings>,
+        for_workers: bool,
+        reply: oneshot::Sender<Vec<String>>,
     },
     /// Stop every child; a second time, kill them.
     Stop,

@@ -62,6 +62,9 @@ pub struct Settings {
     pub shards_per_worker: Option<u32>,
     /// Set for every child.
     pub worker_env: Vec<(&'static str, String)>,
+    /// What children inherit otherwise than this process has it, since a
+    /// reload: a value, or nothing.
+    pub inherit: Vec<(String, Option<String>)>,
     /// The part of Discord's session starts that only an operator may use, in
     /// percent.
     pub reserve_percent: u32,
@@ -97,6 +100,7 @@ impl Settings {
             max_workers: Some(0),
             shards_per_worker: None,
             worker_env: Vec::new(),
+            inherit: Vec::new(),
             reserve_percent: 10,
             worker_starts_percent: 25,
             grace: Duration::ZERO,

@@ -76,7 +76,7 @@ fn trouble(fleet: &Fleet) -> Vec<String> {
         if worker.run == Run::Halted {
             let how = worker.last_exit.as_deref().unwrap_or("it ended");
             trouble.push(format!(
-                "worker {id} is halted ({how}): its configuration is wrong"
+                "worker {id} is halted ({how}): its configuration is wrong; change it, then run `shardman reload` or `shardman resume`"
             ));
         }
     }

@@ -29,6 +29,12 @@ pub(super) fn command(launch: &Launch, conditions: &Conditions, output: File) ->
         .stdin(Stdio::null())
         .stdout(output.try_clone()?)
         .stderr(output);
+    for (name, value) in &launch.inherit {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
     for name in launch.without_env {
         command.env_remove(name);
     }

@@ -23,6 +23,7 @@ mod order;
 mod outlive;
 mod places;
 mod pools;
+mod reload;
 mod rescale;
 mod rescale_due;
 mod rescale_plain;
@@ -34,6 +35,7 @@ mod simulator;
 mod sink;
 
 mod storms;
+mod systemd;
 mod tidy;
 mod timeline;
 mod totals;

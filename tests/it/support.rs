@@ -11,7 +11,7 @@ mod webhook;
 
 pub use arrivals::Arrivals;
 pub use http::{Connection, Response, call, get, post};
-pub use process::{Program, Running, Shardman, free_port, signal, tools};
+pub use process::{How, Program, Running, Shardman, free_port, signal, tools};
 pub use sim::Sim;
 pub use webhook::webhook;
 

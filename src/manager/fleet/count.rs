@@ -161,6 +161,18 @@ impl Fleet {
         self.counting.wanted_refused = None;
     }
 
+    /// `MAX_SHARDS` says something new, so an operator's earlier word ends.
+    pub(super) fn want(&mut self, max_shards: Option<u32>, runs: bool) {
+        self.set_chosen(None);
+        let target = self.rescale.as_ref().map(|rescale| rescale.target);
+        let same = |total: u32| match target {
+            Some(target) => target == total,
+            None => self.live == Plan::of_total(total),
+        };
+        self.counting.wanted = max_shards.filter(|total| runs && !same(*total));
+        self.counting.wanted_refused = None;
+    }
+
     fn set_chosen(&mut self, chosen: Option<ChosenCount>) {
         self.counting.chosen = chosen;
         self.writes.push(Write::Chosen(chosen));

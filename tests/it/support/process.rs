@@ -87,6 +87,11 @@ impl Program {
         self
     }
 
+    pub fn stdin(mut self, stdin: TcpListener) -> Self {
+        self.command.stdin(Stdio::from(std::os::fd::OwnedFd::from(stdin)));
+        self
+    }
+
     pub fn dir(mut self, dir: &Path) -> Self {
         self.command.current_dir(dir);
         self
@@ -199,12 +204,22 @@ fn marked(mark: &str) -> Vec<i32> {
     pids.filter(ours).collect()
 }
 
+/// How a manager is started.
+#[derive(Default)]
+pub struct How {
+    /// Another executable than the one that was built.
+    pub program: Option<PathBuf>,
+    /// Where systemd listens for it.
+    pub socket: Option<TcpListener>,
+    /// What the shell does that becomes the manager `$0`.
+    pub script: Option<String>,
+}
+
 /// A manager under test, in a folder of its own.
 pub struct Shardman {
     pub address: SocketAddr,
     settings: Vec<(String, String)>,
-    /// What a shell does before it becomes the manager.
-    before: Option<&'static str>,
+    how: How,
     // Before the folder, so that its log is still there when a test fails.
     running: Option<Running>,
     folder: tempfile::TempDir,
@@ -214,25 +229,34 @@ impl Shardman {
     /// `shardman up` with these variables, once it serves.
     #[track_caller]
     pub fn up(settings: &[(&str, &str)]) -> Self {
-        Self::up_as(settings, None)
+        Self::up_as(tempfile::tempdir().unwrap(), settings, How::default())
     }
 
     /// The same, and a write beyond a limit on its files fails instead of
     /// ending it, as a write to a full disk does.
     #[track_caller]
     pub fn up_on_a_small_disk(settings: &[(&str, &str)]) -> Self {
-        Self::up_as(settings, Some("trap '' XFSZ"))
+        Self::up_after("trap '' XFSZ", settings)
     }
 
     /// The same, started by a shell that does this first.
     #[track_caller]
-    pub fn up_after(before: &'static str, settings: &[(&str, &str)]) -> Self {
-        Self::up_as(settings, Some(before))
+    pub fn up_after(before: &str, settings: &[(&str, &str)]) -> Self {
+        let how = How {
+            script: Some(format!("{before}; exec \"$0\" up")),
+            ..How::default()
+        };
+        Self::up_as(tempfile::tempdir().unwrap(), settings, how)
     }
 
     #[track_caller]
-    fn up_as(settings: &[(&str, &str)], before: Option<&'static str>) -> Self {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+    pub fn up_as(folder: tempfile::TempDir, settings: &[(&str, &str)], mut how: How) -> Self {
+        let mut address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+        if let Some(socket) = &how.socket {
+            address = socket.local_addr().unwrap();
+            let script = "exec env LISTEN_PID=$$ LISTEN_FDS=1 \"$0\" up 3<&0 </dev/null";
+            how.script = Some(script.to_owned());
+        }
         let mut all = vec![
             ("LISTEN".to_owned(), address.to_string()),
             ("SECRET".to_owned(), SECRET.to_owned()),
@@ -242,12 +266,11 @@ impl Shardman {
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
         );
-        let folder = tempfile::tempdir().unwrap();
         let mut shardman = Self {
             address,
             folder,
             settings: all,
-            before,
+            how,
             running: None,
         };
         shardman.start();
@@ -276,13 +299,15 @@ impl Shardman {
 
     /// Starts it and does not wait.
     pub fn spawn(&mut self) {
-        let mut program = match self.before {
-            Some(before) => Program::new("sh")
-                .arg("-c")
-                .arg(&format!("{before}; exec \"$0\" up"))
-                .arg(env!("CARGO_BIN_EXE_shardman")),
-            None => Program::shardman(&["up"]),
+        let built = Path::new(env!("CARGO_BIN_EXE_shardman"));
+        let executable = self.how.program.as_deref().unwrap_or(built).to_str().unwrap();
+        let mut program = match &self.how.script {
+            Some(script) => Program::new("sh").arg("-c").arg(script).arg(executable),
+            None => Program::new(executable).arg("up"),
         };
+        if let Some(socket) = &self.how.socket {
+            program = program.stdin(socket.try_clone().unwrap());
+        }
         program = program.dir(self.folder.path());
         for (name, value) in &self.settings {
             program = program.env(name, value);

@@ -1,0 +1,135 @@
+//! What changes in a running manager when its configuration is read again:
+//! everything is checked first, then exchanged.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use axum::Router;
+use axum::http::HeaderValue;
+use shardman_core::reload::{ReloadEffect, ReloadView};
+use tokio::signal::unix::Signal;
+use tokio::sync::{mpsc, watch};
+use tracing::{error, info, warn};
+
+use super::{SIM_TOKEN, bot_token, settings};
+use crate::alerts::Webhook;
+use crate::config::{ConfigError, SecretSettings, UpArgs};
+use crate::http::{self, HttpState};
+use crate::manager::{ManagerHandle, PoolSettings, ReloadCall, ReloadError};
+use crate::systemd;
+
+/// Everything that a new configuration is told to.
+pub(super) struct Reloader {
+    /// What is in force.
+    pub(super) args: UpArgs,
+    pub(super) address: SocketAddr,
+    pub(super) program: PathBuf,
+    pub(super) pools: Vec<PoolSettings>,
+    pub(super) handle: ManagerHandle,
+    pub(super) webhook: watch::Sender<Webhook>,
+    pub(super) router: watch::Sender<Router>,
+    pub(super) token: Option<watch::Sender<String>>,
+}
+
+impl Reloader {
+    /// Reads the configuration again whenever SIGHUP or a caller wants it.
+    pub(super) async fn run(mut self, mut hangups: Signal, mut calls: mpsc::Receiver<ReloadCall>) {
+        loop {
+            let call = tokio::select! {
+                hangup = hangups.recv() => match hangup {
+                    Some(()) => None,
+                    None => return,
+                },
+                call = calls.recv() => match call {
+                    Some(call) => Some(call),
+                    None => return,
+                },
+            };
+            systemd::reloading();
+            let done = self.reload().await;
+            let refused = match &done {
+                Ok(view) => {
+                    tell(view);
+                    None
+                }
+                Err(error) => Some(format!("the configuration stays as it was: {error}")),
+            };
+            if let Some(line) = &refused {
+                error!("{line}");
+            }
+            systemd::reloaded(refused.as_deref(), &self.handle.summary().borrow());
+            if let Some(call) = call {
+                // A caller that went away finds it in the log.
+                drop(call.send(done));
+            }
+        }
+    }
+
+    async fn reload(&mut self) -> Result<ReloadView, ReloadError> {
+        let bad = |error: ConfigError| ReloadError::BadConfiguration(error.to_string());
+        let mut source = self.args.source.clone();
+        let new = source.reload().map_err(bad)?;
+        let mut args = new.args;
+        // A simulator of our own chose them.
+        args.discord_api_url.clone_from(&self.args.discord_api_url);
+        args.data_dir.clone_from(&self.args.data_dir);
+        let token = match (args.sim, &self.token) {
+            (Some(_), _) => Some(SIM_TOKEN.to_owned()),
+            (None, Some(_)) => bot_token(&args, &new.secrets).map_err(bad)?,
+            (None, None) => None,
+        };
+        let cors = cors(&args).map_err(bad)?;
+        // The other pools stay as they are.
+        let pools = self.pools.clone();
+        let mut settings = settings(&args, self.address, token.as_deref(), &self.program, pools);
+        settings.inherit = new.inherit;
+        let for_workers = new
+            .changes
+            .iter()
+            .any(|change| change.effect == ReloadEffect::NewWorkers);
+        let freed = self.handle.apply(settings, for_workers).await?;
+        // From here on nothing can fail.
+        self.webhook.send_replace(webhook(&args, &new.secrets));
+        let state = HttpState {
+            manager: self.handle.clone(),
+            public_status: args.public_status,
+        };
+        drop(self.router.send_replace(http::router(state, &cors)));
+        if let (Some(known), Some(token)) = (&self.token, token) {
+            known.send_if_modified(|old| std::mem::replace(old, token.clone()) != token);
+        }
+        args.source = source;
+        self.args = args;
+        Ok(ReloadView {
+            changes: new.changes,
+            freed,
+        })
+    }
+}
+
+/// Says in the log what changed.
+fn tell(view: &ReloadView) {
+    for change in &view.changes {
+        let (variable, effect) = (&change.variable, change.effect.as_str());
+        match change.effect {
+            ReloadEffect::Applied | ReloadEffect::NewWorkers => info!("{variable} changed: {effect}"),
+            ReloadEffect::ManagerRestart | ReloadEffect::Overruled => warn!("{variable} changed: {effect}"),
+        }
+    }
+    if view.workers_lag() {
+        info!("for the workers that run: shardman restart --all");
+    }
+    info!("the configuration was read again: {} changes", view.changes.len());
+}
+
+pub(super) fn cors(args: &UpArgs) -> Result<Vec<HeaderValue>, ConfigError> {
+    http::parse_origins(&args.cors_origins.join(","))
+        .map_err(|error| ConfigError(format!("CORS_ORIGINS: {error}")))
+}
+
+pub(super) fn webhook(args: &UpArgs, secrets: &SecretSettings) -> Webhook {
+    Webhook {
+        url: secrets.webhook_url.clone(),
+        content: args.webhook_content.clone(),
+    }
+}

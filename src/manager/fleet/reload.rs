@@ -1,0 +1,49 @@
+//! Other settings for a fleet that runs. Most rules ask the settings whenever
+//! they decide, so it is enough to exchange them; what follows at once from a
+//! change is here.
+
+use std::sync::Arc;
+
+use shardman_core::{Plan, Tick};
+use tracing::info;
+
+use super::{Fleet, Run};
+use crate::manager::settings::Settings;
+
+impl Fleet {
+    /// Takes on `settings`, and returns the workers that are no longer halted:
+    /// who ended because of its configuration is tried again with another.
+    pub(super) fn reload(&mut self, settings: Arc<Settings>, for_workers: bool, now: Tick) -> Vec<String> {
+        let before = std::mem::replace(&mut self.settings, settings);
+        self.changed = true;
+        if before.max_shards() != self.settings.max_shards() {
+            self.count_reloaded(now);
+        }
+        // Another mode, or other places, may make another number due.
+        self.look_soon();
+        if !for_workers {
+            return Vec::new();
+        }
+        let mut freed = Vec::new();
+        for (id, worker) in &mut self.workers {
+            if worker.run == Run::Halted {
+                worker.run = Run::BackingOff { until: now };
+                worker.restarts.exits = 0;
+                info!(worker.id = %id, "worker {id} starts again: its configuration changed");
+                freed.push(id.to_string());
+            }
+        }
+        freed
+    }
+
+    /// `MAX_SHARDS` is another, as if the manager had been started with it: a
+    /// fleet that runs is rescaled, if that is safe.
+    fn count_reloaded(&mut self, now: Tick) {
+        let max_shards = self.settings.max_shards();
+        let runs = self.table.leases().next().is_some() || self.is_rescaling();
+        self.want(max_shards, runs);
+        if let Some(total) = max_shards.filter(|_| !runs) {
+            self.adopt_plan(Plan::of_total(total), now);
+        }
+    }
+}
