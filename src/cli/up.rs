@@ -84,6 +84,11 @@ pub(super) async fn up(mut args: UpArgs) -> anyhow::Result<ExitCode> {
     tokio::spawn(alerts::run(webhook.subscribe(), alert_queue));
     let (manager, handle) = Manager::start(store, settings, &keys, alert_sender).await?;
 
+    // Whoever asks from the first moment on is answered.
+    let reloads = handle
+        .reload_calls()
+        .context("somebody else reads the configuration")?;
+
     let shutdown = CancellationToken::new();
     let state = HttpState {
         manager: handle.clone(),
@@ -112,10 +117,7 @@ pub(super) async fn up(mut args: UpArgs) -> anyhow::Result<ExitCode> {
         router,
         token,
     };
-    let calls = handle
-        .reload_calls()
-        .context("somebody else reads the configuration")?;
-    tokio::spawn(reloader.run(hangups, calls));
+    tokio::spawn(reloader.run(hangups, reloads));
     systemd::ready();
     tokio::spawn(systemd::show(handle.summary()));
     let turns = handle.clone();

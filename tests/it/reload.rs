@@ -216,7 +216,9 @@ fn a_worker_that_was_halted_for_its_configuration_starts_with_a_new_one() {
             .any(|line| line.trim_end() == "said hello")
             .then_some(())
     });
-    let pid = manager.workers()[0].1;
+    let pid = eventually(seconds(5.0), "its pid is known", || {
+        Some(manager.workers().first()?.1)
+    });
 
     // Who runs is left alone, and gets the new value when it is restarted.
     write(&manager, &dotenv("GREETING=hello\nSTOP_SECONDS=1\nNOISE=1"));
