@@ -14,6 +14,9 @@ use super::events::{about, ago, get, print, wrapped};
 use super::manager;
 use crate::config::WhyArgs;
 
+/// Workers that do not run that a shard without a holder names.
+const RESTING: usize = 4;
+
 /// What is asked about.
 enum Subject {
     Shard(ShardId),
@@ -159,6 +162,13 @@ fn tell(
     if !["ready", "leased", "running"].contains(&state) {
         for trouble in &fleet.trouble {
             text.push_str(&wrapped("  ! ", trouble));
+        }
+    }
+    // Nobody holds it because those who could do not run.
+    if ["free", "held_back"].contains(&state) {
+        let resting = fleet.workers.iter().filter(|worker| worker.state != "running");
+        for worker in resting.take(RESTING) {
+            text.push_str(&wrapped("  ! ", &of_worker(&worker.worker, Some(worker))));
         }
     }
     for event in &story {

@@ -275,3 +275,45 @@ fn what_a_full_disk_undid_is_not_told_and_the_rest_is_written_once_it_can_be() {
     });
     assert!(shardman.stop().success());
 }
+
+#[test]
+fn a_crash_loop_and_the_shard_that_waits_for_it_are_told_until_an_operator_helps() {
+    let settings = [
+        ("MAX_SHARDS", "1"),
+        ("WORKER_COMMAND", "test -e ready && exec sleep 1000; exit 3"),
+    ];
+    let mut shardman = Shardman::up(&settings);
+    eventually(seconds(20.0), "a crash loop", || {
+        let looping = events(&shardman, "kind=crash_looping");
+        (looping.len() == 1).then_some(())
+    });
+    let (_, told, _) = run(&shardman, &["why", "0"]);
+    assert!(told.starts_with("shard 0/1 is free: nobody holds it\n"), "{told}");
+    assert_in_order(&told, &["! worker discord-0 is backing off (starts again in "]);
+    let (_, told, _) = run(&shardman, &["why", "discord-0"]);
+    eprintln!("{told}");
+    assert_in_order(
+        &told,
+        &[
+            "is crash looping: it ended 5 times in a row",
+            "waits ",
+            "ended with exit code 3",
+        ],
+    );
+    std::fs::write(shardman.folder().join("ready"), "").unwrap();
+    assert_eq!(run(&shardman, &["restart", "discord-0", "--no-wait"]).0, 0);
+    let events = eventually(seconds(10.0), "it is started", || {
+        let events = events(&shardman, "worker=discord-0");
+        let asked = events
+            .iter()
+            .position(|event| event["kind"] == "worker_start_asked")?;
+        (events.len() > asked + 1).then_some(events)
+    });
+    let started = events.last().unwrap();
+    assert_eq!(
+        chain(&events, started)[..3],
+        ["worker_started", "worker_start_asked", "crash_looping"],
+        "{events:?}"
+    );
+    assert!(shardman.stop().success());
+}

@@ -112,6 +112,60 @@ impl Kind {
     }
 }
 
+impl Kind {
+    /// For an event of the whole fleet: the undertaking that it is part of, and
+    /// the events of it that lead to this one when they are the last. `None`
+    /// where nothing does.
+    pub const fn fleet_causes(self) -> Option<(&'static [Self], &'static [Self])> {
+        const RESCALE: &[Kind] = &[
+            Kind::RescaleProposed,
+            Kind::RescaleBegun,
+            Kind::RescaleStep,
+            Kind::RescaleFinished,
+            Kind::RescaleGivenUp,
+        ];
+        const RESTART: &[Kind] = &[
+            Kind::RestartBegun,
+            Kind::RestartStep,
+            Kind::RestartPaused,
+            Kind::RestartContinued,
+            Kind::RestartDone,
+            Kind::RestartCancelled,
+        ];
+        const HALT: &[Kind] = &[Kind::Halted, Kind::Resumed];
+        const DISCORD: &[Kind] = &[Kind::DiscordUnreachable, Kind::DiscordBack];
+        if matches!(self, Self::RescaleBegun) {
+            Some((RESCALE, &[Kind::RescaleProposed]))
+        } else if matches!(
+            self,
+            Self::RescaleStep | Self::RescaleFinished | Self::RescaleGivenUp
+        ) {
+            Some((RESCALE, &[Kind::RescaleBegun, Kind::RescaleStep]))
+        } else if matches!(
+            self,
+            Self::RestartStep
+                | Self::RestartPaused
+                | Self::RestartContinued
+                | Self::RestartDone
+                | Self::RestartCancelled
+        ) {
+            let going = &[
+                Kind::RestartBegun,
+                Kind::RestartStep,
+                Kind::RestartPaused,
+                Kind::RestartContinued,
+            ];
+            Some((RESTART, going))
+        } else if matches!(self, Self::Resumed) {
+            Some((HALT, &[Kind::Halted]))
+        } else if matches!(self, Self::DiscordBack) {
+            Some((DISCORD, &[Kind::DiscordUnreachable]))
+        } else {
+            None
+        }
+    }
+}
+
 /// Whom an event concerns: the fleet where nothing is named.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Subject {

@@ -133,6 +133,14 @@ fn a_crash_is_its_own_cause_and_a_stop_that_was_asked_for_is_not() {
     assert!(Kind::Lost.leads_to(Kind::WorkerStopAsked) && !Kind::Ready.leads_to(Kind::Lost));
 }
 
+#[test]
+fn a_step_follows_from_its_own_undertaking_alone() {
+    let (within, causes) = Kind::RestartStep.fleet_causes().unwrap();
+    assert!(within.contains(&Kind::RestartDone) && !causes.contains(&Kind::RestartDone));
+    assert!(!within.contains(&Kind::RescaleStep));
+    assert!(Kind::Halted.fleet_causes().is_none() && Kind::RestartBegun.fleet_causes().is_none());
+}
+
 fn numbers(events: &[Arc<Event>]) -> Vec<u64> {
     events.iter().map(|event| event.number).collect()
 }

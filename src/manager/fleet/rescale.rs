@@ -262,7 +262,7 @@ impl Fleet {
 }
 
 /// A few names, for a log line.
-fn names(plan: &Plan) -> String {
+pub(super) fn names(plan: &Plan) -> String {
     let mut names: Vec<String> = plan.iter().take(8).map(|shard| shard.to_string()).collect();
     if plan.len() > names.len() {
         names.push(format!("{} more", plan.len() - names.len()));

@@ -17,6 +17,9 @@ mod words;
 /// make more; what they say is in the fleet's state all the same.
 const PENDING: usize = 16_384;
 
+/// How long what concerns the whole fleet may take to lead to something.
+const FRESH_MS: u64 = 10 * 60 * 1000;
+
 /// The number of an event, once it was told. What never is told has none.
 pub(in crate::manager) type Number = Arc<OnceLock<u64>>;
 
@@ -34,8 +37,9 @@ pub(in crate::manager) struct Notes {
     pending: Vec<Note>,
     shards: BTreeMap<ShardId, (Kind, Number)>,
     workers: BTreeMap<WorkerId, (Kind, Number)>,
-    /// What the fleet was last asked for, or went through.
-    fleet: Option<(Kind, Number)>,
+    /// What the fleet was asked for, or went through: of each kind the last,
+    /// the newest behind, with the wall clock in milliseconds.
+    fleet: Vec<(Kind, Number, u64)>,
     /// How the last run of each worker ended, in words.
     ends: BTreeMap<WorkerId, String>,
     /// Workers whose present run has taken a shard.
@@ -51,7 +55,7 @@ impl Notes {
         match (&subject.shard, &subject.worker) {
             (Some(shard), _) => self.shards.get(shard).cloned(),
             (None, Some(worker)) => self.workers.get(worker).cloned(),
-            (None, None) => self.fleet.clone(),
+            (None, None) => None,
         }
     }
 
@@ -66,7 +70,10 @@ impl Notes {
             // Nothing follows from it that does not from the start before it.
             (None, Some(_)) if kind == Kind::WorkerRegistered => {}
             (None, Some(worker)) => drop(self.workers.insert(worker, latest)),
-            (None, None) => self.fleet = Some(latest),
+            (None, None) => {
+                self.fleet.retain(|(earlier, ..)| *earlier != kind);
+                self.fleet.push((kind, latest.1, event.at_ms));
+            }
         }
         self.pending.push(Note {
             event,
@@ -80,9 +87,18 @@ impl Fleet {
     /// Notes what happened and why, in words that stand alone. It follows from
     /// the last event of the same shard or worker where that leads to this one.
     pub(in crate::manager) fn note(&mut self, kind: Kind, subject: Subject, cause: impl AsRef<str>) {
-        let before = self.notes.latest(&subject);
-        let before = before.filter(|(before, _)| kind_leads(&subject, *before, kind));
-        self.note_after(kind, subject, cause, before.map(|(_, number)| number));
+        let because_of = if subject == Subject::fleet() {
+            kind.fleet_causes().and_then(|(within, causes)| {
+                let mut newest_first = self.notes.fleet.iter().rev();
+                let (before, number, _) = newest_first.find(|(before, ..)| within.contains(before))?;
+                causes.contains(before).then(|| Arc::clone(number))
+            })
+        } else {
+            let before = self.notes.latest(&subject);
+            let before = before.filter(|(before, _)| before.leads_to(kind));
+            before.map(|(_, number)| number)
+        };
+        self.note_after(kind, subject, cause, because_of);
     }
 
     fn note_after(
@@ -98,10 +114,13 @@ impl Fleet {
         self.notes.push(kind, subject, event, because_of);
     }
 
-    /// What the last event of the fleet's own led to.
+    /// The newest of these events of the fleet's own. An old one leads to
+    /// nothing any more.
     fn because_of_fleet(&self, kinds: &[Kind]) -> Option<Number> {
-        let (kind, number) = self.notes.fleet.as_ref()?;
-        kinds.contains(kind).then(|| Arc::clone(number))
+        let wall = self.clock.wall_ms();
+        let mut newest_first = self.notes.fleet.iter().rev();
+        let (_, number, at_ms) = newest_first.find(|(kind, ..)| kinds.contains(kind))?;
+        (wall.saturating_sub(*at_ms) <= FRESH_MS).then(|| Arc::clone(number))
     }
 
     /// The notes of a turn that did not become durable, as far as they hold all
@@ -137,34 +156,4 @@ impl Fleet {
         });
         notes
     }
-}
-
-/// Whether an event of the same subject led to this one. What concerns the
-/// fleet follows only within one undertaking.
-fn kind_leads(subject: &Subject, before: Kind, kind: Kind) -> bool {
-    use Kind::{
-        RescaleBegun, RescaleFinished, RescaleGivenUp, RescaleProposed, RescaleStep, RestartBegun,
-        RestartCancelled, RestartContinued, RestartDone, RestartPaused, RestartStep,
-    };
-    if subject.shard.is_some() || subject.worker.is_some() {
-        return before.leads_to(kind);
-    }
-    let rescale = [
-        RescaleProposed,
-        RescaleBegun,
-        RescaleStep,
-        RescaleFinished,
-        RescaleGivenUp,
-    ];
-    let restart = [
-        RestartBegun,
-        RestartStep,
-        RestartPaused,
-        RestartContinued,
-        RestartDone,
-        RestartCancelled,
-    ];
-    let begins = matches!(kind, RestartBegun | RescaleProposed);
-    let within = |kinds: &[Kind]| kinds.contains(&before) && kinds.contains(&kind);
-    !begins && (within(&rescale) || within(&restart))
 }

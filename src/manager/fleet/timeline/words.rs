@@ -9,6 +9,7 @@ use shardman_core::timeline::{Kind, Subject};
 use shardman_core::wire::ShardState;
 use shardman_core::{Epoch, ShardId, Tick, WorkerId};
 
+use super::super::rescale::names;
 use super::super::{Fleet, Run, Worker};
 use crate::supervisor::Exit;
 
@@ -41,20 +42,24 @@ impl Fleet {
         let name = holder.child().map_or("an external worker", WorkerId::as_str);
         let worker = holder.child().and_then(|worker| self.notes.workers.get(worker));
         let worker = worker.cloned();
+        let leaves = !self.table.plan().contains(shard);
         let how = match cause {
             // It never was.
             EndCause::Undone => return,
+            EndCause::Released if leaves => format!("given back by {name}: the shard left the plan"),
             EndCause::Released => format!("given back by {name}"),
             EndCause::Lapsed => format!("lost by {name}: no beat for {} s", silent_ms / 1000),
             EndCause::WorkerGone => format!("lost by {name}: {}", self.how_ended(holder.child())),
             EndCause::OutOfPlan => format!("ended for {name}: the shard left the plan"),
         };
         let because_of = match cause {
-            EndCause::Released => worker
+            EndCause::Released if !leaves => worker
                 .filter(|(kind, _)| *kind == Kind::WorkerStopAsked)
                 .map(|(_, number)| number),
             EndCause::WorkerGone => worker.map(|(_, number)| number),
-            EndCause::OutOfPlan => self.because_of_fleet(&[Kind::RescaleStep, Kind::RescaleFinished]),
+            EndCause::OutOfPlan | EndCause::Released => {
+                self.because_of_fleet(&[Kind::RescaleStep, Kind::RescaleFinished])
+            }
             EndCause::Lapsed | EndCause::Undone => None,
         };
         self.note_after(Kind::Lost, Subject::lease(shard, holder, epoch), how, because_of);
@@ -70,7 +75,7 @@ impl Fleet {
                     self.notes.workers.insert(worker.clone(), lost.clone());
                 }
             }
-            (EndCause::OutOfPlan, _) => drop(self.notes.shards.remove(&shard)),
+            _ if leaves => drop(self.notes.shards.remove(&shard)),
             _ => {}
         }
     }
@@ -252,9 +257,12 @@ impl Fleet {
                 format!("rescale to {target} shards in {steps} steps: {}", rescale.cause),
             )
         } else {
+            let step = rescale.step.as_ref().map_or_else(String::new, |step| {
+                format!(", {} take over from {}", names(&step.new), names(&step.old))
+            });
             (
                 Kind::RescaleStep,
-                format!("rescale to {target} shards: {done} of {steps} steps done"),
+                format!("rescale to {target} shards: {done} of {steps} steps done{step}"),
             )
         };
         self.note(kind, Subject::fleet(), text);
