@@ -321,13 +321,7 @@ fn start_child(mut command: Command, hold: Hold) -> io::Result<(Child, Hold)> {
         Some(orphans) => orphans.start(&hold.credential, spawn, pid),
         None => spawn(),
     };
-    match child {
-        Ok(child) => Ok((child, hold)),
-        Err(error) => {
-            hold.give_up();
-            Err(error)
-        }
-    }
+    child.map(|child| (child, hold))
 }
 
 async fn spawn(

@@ -93,7 +93,8 @@ impl Cgroups {
     }
 }
 
-/// One group, for one run of a child.
+/// One group, for one run of a child. It goes with whoever holds it last, once
+/// nothing runs in it.
 #[derive(Debug)]
 pub(super) struct Cgroup {
     path: PathBuf,
@@ -131,11 +132,12 @@ impl Cgroup {
         let events = fs::read_to_string(self.path.join("memory.events"));
         events.is_ok_and(|events| oom_kills(&events) > 0)
     }
+}
 
-    pub(super) fn remove(&self) {
-        if let Err(error) = fs::remove_dir(&self.path) {
-            debug!("{} cannot be removed: {error}", self.path.display());
-        }
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // One that is in use stays.
+        let _ = fs::remove_dir(&self.path);
     }
 }
 
@@ -172,7 +174,7 @@ fn group_of(pid: &str) -> Option<PathBuf> {
 }
 
 /// Our own group, as a folder.
-fn own() -> Option<PathBuf> {
+pub(super) fn own() -> Option<PathBuf> {
     mounted(&group_of("self")?)
 }
 

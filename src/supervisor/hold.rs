@@ -181,9 +181,6 @@ pub(super) async fn bury_left(credential: &str) {
     while unix::kill_by_environment(credential) {
         sleep(LOOK_AGAIN).await;
     }
-    if let Some(cgroup) = &cgroup {
-        cgroup.remove();
-    }
 }
 
 /// The hold on one run of a child.
@@ -202,13 +199,6 @@ impl Hold {
         unix::kill_group(pid);
         if let Some(cgroup) = &self.cgroup {
             cgroup.kill();
-        }
-    }
-
-    /// No child was started after all.
-    pub(super) fn give_up(&self) {
-        if let Some(cgroup) = &self.cgroup {
-            cgroup.remove();
         }
     }
 
@@ -240,9 +230,6 @@ impl Hold {
         }
         if let Some(orphans) = &self.orphans {
             orphans.forget(pid);
-        }
-        if let Some(cgroup) = &self.cgroup {
-            cgroup.remove();
         }
     }
 }

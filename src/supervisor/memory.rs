@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::num::NonZeroU64;
+use std::path::Path;
 
 /// The memory that one shard takes, and what is left, in bytes. `holding` names
 /// processes and how many shards each holds; `None` while none holds any.
@@ -31,12 +32,15 @@ fn available() -> Option<u64> {
     Some(group_leaves().map_or(host, |group| group.min(host)))
 }
 
-/// What cgroup v2 leaves this process, where it limits it.
+/// What cgroup v2 leaves this process, where its group or one above is limited.
 fn group_leaves() -> Option<u64> {
-    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let own = super::cgroup::own()?;
+    own.ancestors().filter_map(leaves).min()
+}
+
+fn leaves(group: &Path) -> Option<u64> {
     let number = |file: &str| -> Option<u64> {
-        let text = fs::read_to_string(format!("/sys/fs/cgroup{path}/{file}")).ok()?;
+        let text = fs::read_to_string(group.join(file)).ok()?;
         text.trim().parse().ok()
     };
     Some(number("memory.max")?.saturating_sub(number("memory.current")?))
@@ -52,5 +56,16 @@ mod tests {
         let (each, left) = of(&[(own, 2), (-1, 7)]).unwrap();
         assert!(each > 100_000 && left > 0);
         assert_eq!(of(&[]), None);
+    }
+    #[test]
+    fn a_group_leaves_what_is_not_taken_of_its_limit() {
+        let group = tempfile::tempdir().unwrap();
+        let write = |file, text| fs::write(group.path().join(file), text).unwrap();
+        write("memory.current", "700\n");
+        assert_eq!(leaves(group.path()), None, "the root has no limit");
+        write("memory.max", "max\n");
+        assert_eq!(leaves(group.path()), None);
+        write("memory.max", "1000\n");
+        assert_eq!(leaves(group.path()), Some(300));
     }
 }

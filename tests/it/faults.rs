@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Signal, getpid, kill_process};
 use shardman_core::wire::{FleetView, WorkerView};
 
-use crate::outlive::{mark, sleeping};
+use crate::outlive::{NO_GROUPS, mark, sleeping};
 use crate::support::{Shardman, eventually, get, let_pass, post, seconds, signal};
 
 /// What is to become of a worker that misbehaves in its first run alone.
@@ -59,6 +59,15 @@ fn client(fault: &str) -> String {
 
 #[test]
 fn every_fault_ends_well() {
+    every_fault(Shardman::up);
+}
+
+#[test]
+fn every_fault_ends_well_without_control_groups() {
+    every_fault(|settings| Shardman::up_after(NO_GROUPS, settings));
+}
+
+fn every_fault(up: impl FnOnce(&[(&str, &str)]) -> Shardman) {
     let (fifty, escaped) = (mark(), mark());
     let again = "starts again in";
     let lapsed = "is stopped: a lease of it lapsed";
@@ -112,7 +121,7 @@ fn every_fault_ends_well() {
         ("REGISTER_SECONDS", "8"),
         ("WORKER_COMMAND", &*command),
     ];
-    let mut shardman = Shardman::up(&settings);
+    let mut shardman = up(&settings);
     let began = Instant::now();
     let mut ended: Vec<Option<Duration>> = vec![None; cases.len()];
     let mut settled = ended.clone();

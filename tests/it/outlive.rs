@@ -36,7 +36,7 @@ fn ways_out(mark: &str) -> String {
 }
 
 /// Runs before the manager and takes the control groups away, where we may.
-const NO_GROUPS: &str = "unshare -m true || exec \"$0\" up; \
+pub const NO_GROUPS: &str = "unshare -m true || exec \"$0\" up; \
     exec unshare -m sh -c 'for at in $(awk \"\\$3 == \\\"cgroup2\\\" { print \\$2 }\" /proc/mounts); do \
     mount -o remount,bind,ro $at; done; exec \"$0\" up' \"$0\"";
 
