@@ -19,6 +19,7 @@ mod manager_crash;
 mod order;
 mod places;
 mod pools;
+mod pools_ends;
 mod rescale;
 mod rescale_due;
 mod rescale_plain;
