@@ -174,7 +174,7 @@ fn a_pool_of_another_size_keeps_who_still_has_a_slot_and_a_former_pool_is_stoppe
     let kept: BTreeMap<_, _> = kept.map(|(worker, pid)| (worker.clone(), *pid)).collect();
     assert_eq!(fewer, kept);
     eventually(seconds(10.0), "the former pool is gone", || {
-        pids(&shardman, "gone").is_empty().then_some(())
+        pool(&shardman, "gone").is_none().then_some(())
     });
     shardman.kill();
     shardman.set("POOL_JOBS_SIZE", "11");
@@ -220,6 +220,11 @@ fn one_pool_is_restarted_one_worker_at_a_time_and_all_pools_one_after_the_other(
     let again = all(&shardman);
     assert!(again.0["web-1"] != after.0["web-1"] && again.1 != after.1);
 
+    let (code, _, error) = command(&shardman, &["restart", "--pool", "wbe"]);
+    assert!(
+        code == 1 && error.contains("there are: discord, jobs, web"),
+        "{error}"
+    );
     let refused = post(shardman.address, "/fleet/restart", SECRET, r#"{"pool":"wbe"}"#);
     assert_eq!(refused.status, 422, "{}", refused.body);
     assert!(refused.body.contains("discord, jobs, web"), "{}", refused.body);
