@@ -118,8 +118,7 @@ impl LeaseTable {
             granted_at: now,
             identify_at: Some(now + wait),
             last_beat: now,
-            // Nothing more will be heard of it than that it runs.
-            heard: assigned,
+            heard: false,
             assigned,
             beats: 0,
             ttl: self.ttl,

@@ -250,7 +250,7 @@ pub struct FleetView {
     pub shards: Vec<ShardView>,
     pub workers: Vec<WorkerView>,
     /// The pools beside `discord`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub pools: Vec<PoolView>,
 }
 

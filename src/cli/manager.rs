@@ -1,7 +1,7 @@
 //! The running manager, as the commands that ask it see it.
 
 use anyhow::{Context as _, anyhow};
-use shardman_core::wire::{Detail, FleetView};
+use shardman_core::wire::FleetView;
 
 use crate::client::{Answer, Client};
 use crate::config::{ConfigError, ManagerArgs, SecretSettings, kept_secret};
@@ -62,10 +62,13 @@ pub(super) async fn fleet(args: &ManagerArgs) -> anyhow::Result<FleetView> {
 
 /// What the manager said instead of yes.
 pub(super) fn refusal(answer: &Answer) -> anyhow::Error {
-    let detail = serde_json::from_slice::<Detail>(&answer.body).map(|body| body.detail);
+    let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let detail = &body["detail"];
+    // Of input that is wrong, the first flaw.
+    let detail = detail.as_str().or_else(|| detail[0]["msg"].as_str());
     anyhow!(
         "the manager refused: {}",
-        detail.unwrap_or_else(|_| answer.status.to_string())
+        detail.map_or_else(|| answer.status.to_string(), str::to_owned)
     )
 }
 

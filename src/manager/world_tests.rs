@@ -10,6 +10,7 @@ use host::{DiesAt, Event, Host, Scenario};
 use worker::Crash;
 
 mod host;
+mod pools;
 mod worker;
 
 const SECOND: u64 = 1_000;

@@ -23,6 +23,7 @@ mod order;
 mod outlive;
 mod places;
 mod pools;
+mod pools_ends;
 mod reload;
 mod rescale;
 mod rescale_due;
@@ -33,7 +34,6 @@ mod resume;
 mod sessions;
 mod simulator;
 mod sink;
-
 mod storms;
 mod systemd;
 mod tidy;

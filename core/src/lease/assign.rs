@@ -17,6 +17,16 @@ impl LeaseTable {
         Ok(self.grant(shard, claim, Duration::ZERO, true, now))
     }
 
+    /// A child runs: more will not be heard of what is assigned to it.
+    pub fn runs(&mut self, worker: &WorkerId, now: Tick) {
+        for shard in self.held_by(worker) {
+            if let Some(lease) = self.leases.get_mut(&shard).filter(|lease| lease.assigned) {
+                lease.heard = true;
+                lease.last_beat = now;
+            }
+        }
+    }
+
     /// The shards that a child holds now.
     pub fn held_by(&self, worker: &WorkerId) -> Vec<ShardId> {
         self.leases()
@@ -62,6 +72,9 @@ mod tests {
             table.assign(slot, claim(&worker, 2), Tick(0)),
             Err(ClaimError::NoShardFree)
         );
+        assert!(!table.lease(slot).unwrap().heard);
+        table.runs(&worker, Tick(5));
+        assert!(table.lease(slot).unwrap().heard);
         for minute in 1..=10 {
             let now = Tick(minute * 60_000);
             table.handle_timeout(now);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use shardman_core::lease::{BeatError, BeatReport, Claim, Holder};
 use shardman_core::reconcile::StopCause;
-use shardman_core::{Plan, SessionId, ShardId, Tick, WorkerId};
+use shardman_core::{Epoch, Plan, SessionId, ShardId, Tick, WorkerId};
 use tracing::{info, warn};
 
 use super::{Alert, AlertKind, Dice, Effect, Fleet, Run, Told, Worker, holder};
@@ -28,6 +28,7 @@ impl Fleet {
     ) -> Self {
         let size = settings.max_shards().unwrap_or(0);
         let renumbered = renumber(&mut saved, size);
+        saved.next_epoch = saved.next_epoch.max(Epoch(1));
         saved.plan = Some(Plan::of_total(size));
         let rests = std::mem::take(&mut saved.rests);
         let mut fleet = Self::restore(settings, clock, dice, processes, saved);
@@ -108,6 +109,13 @@ impl Fleet {
         info!(shard.id = %slot, worker.id = %worker, "{} is held for worker {worker} (epoch {epoch})", self.name(slot));
         self.follow_leases(now);
         Some(slot)
+    }
+
+    /// Nothing more will be heard of a slot that is held for a child.
+    pub(super) fn child_runs(&mut self, worker: &WorkerId, now: Tick) {
+        if self.settings.register == Register::Process {
+            self.table.runs(worker, now);
+        }
     }
 
     /// A start did not become durable, and neither did the lease with it.

@@ -11,9 +11,11 @@ pub(in crate::manager) fn fleet(shared: &Shared) -> FleetView {
     for (pool, fleet) in shared.pools.iter() {
         let seen = view::fleet(&fleet, &shared.clock);
         let declared = fleet.settings.count != Count::Nothing;
+        let left = fleet.running().next().is_some();
         drop(fleet);
         add(&mut whole.trouble, seen.trouble);
-        if declared || !seen.workers.is_empty() || !seen.shards.is_empty() {
+        // Of a former pool what is still there is seen.
+        if declared || left || seen.leased > 0 {
             whole.pools.push(PoolView {
                 pool: pool.to_string(),
                 size: seen.planned,
