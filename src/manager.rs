@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 mod alert;
+mod command;
 mod effects;
 mod fleet;
 mod handle;
@@ -25,6 +26,7 @@ mod view;
 mod world_tests;
 
 pub use alert::{Alert, AlertKind};
+pub use command::{Register, names_shards};
 pub use handle::{
     BeatError, BeatReport, Caller, ConnectError, ConnectRequest, Connection, DisconnectError, IdentifyError,
     IdentifyOutcome, IdentifyPlan, ManagerHandle, RescaleError, RestartError,

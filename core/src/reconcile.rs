@@ -14,7 +14,7 @@ mod tally;
 #[cfg(test)]
 mod tests;
 
-/// How long a child may live without holding any shard.
+/// How long a child may live without holding any shard, unless told otherwise.
 pub const REGISTER_WITHIN: Duration = Duration::from_secs(60);
 
 /// How long a child must have been one too many before it is stopped.
@@ -37,6 +37,8 @@ pub struct Desired {
     /// Whether children are sure to take what is free while they have a place
     /// for it. Then no more of them run than the shards need.
     pub packs: bool,
+    /// How long a child may live without holding any shard.
+    pub register_within: Duration,
 }
 
 impl Desired {
@@ -79,7 +81,7 @@ pub struct WorkerView {
     /// The shards it was started for; 0 for a place that was given up.
     pub capacity: u32,
     pub holding: u32,
-    /// It left a free shard alone for [`REGISTER_WITHIN`] when it last could
+    /// It left a free shard alone for [`Desired::register_within`] when it last could
     /// take one: its free places count for nothing.
     pub passes: bool,
 }
@@ -101,7 +103,7 @@ pub struct Observed<'a> {
 /// Why a child is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StopCause {
-    /// It held nothing for [`REGISTER_WITHIN`].
+    /// It held nothing for [`Desired::register_within`].
     NeverRegistered,
     /// The lease of one of its shards lapsed: frozen, deaf to us, or gone.
     LeaseLapsed,
@@ -179,10 +181,15 @@ impl Reconciler {
     }
 
     /// When to compare again although nothing changed.
-    pub fn poll_timeout(&self, workers: &BTreeMap<WorkerId, WorkerView>, now: Tick) -> Option<Tick> {
+    pub fn poll_timeout(
+        &self,
+        workers: &BTreeMap<WorkerId, WorkerView>,
+        register_within: Duration,
+        now: Tick,
+    ) -> Option<Tick> {
         let of_workers = workers.values().filter_map(|view| match view.phase {
-            Phase::Short { since } => Some(since + REGISTER_WITHIN),
-            Phase::Idle { since } => (view.holding == 0).then(|| since + REGISTER_WITHIN),
+            Phase::Short { since } => Some(since + register_within),
+            Phase::Idle { since } => (view.holding == 0).then(|| since + register_within),
             Phase::BackingOff { until } => Some(until),
             Phase::Full | Phase::Stopping | Phase::Restarting | Phase::Returning | Phase::Halted => None,
         });

@@ -15,7 +15,9 @@ use tracing::{error, info, warn};
 use super::{EXIT_CONFIG, Signals, progress};
 use crate::config::{ConfigError, DiscordApi, SecretSettings, UpArgs, Workers};
 use crate::http::{self, HttpState};
-use crate::manager::{Count, Manager, ManagerHandle, Secrets, Settings, WorkerProgram};
+use crate::manager::{
+    Count, Manager, ManagerHandle, Register, Secrets, Settings, WorkerProgram, names_shards,
+};
 use crate::store::DiskStore;
 use crate::{alerts, discord, supervisor};
 
@@ -164,7 +166,15 @@ fn settings(args: &UpArgs, address: SocketAddr, token: Option<&str>) -> anyhow::
     if !args.discord_api_url.is_discord() {
         worker_env.push(("DISCORD_API_URL", args.discord_api_url.to_string()));
     }
+    let assigns = assigns(args)?;
+    if assigns {
+        // What a `client.login()` of discord.js reads by itself.
+        worker_env.extend(token.map(|token| ("DISCORD_TOKEN", token.to_owned())));
+    }
     Ok(Settings {
+        assigns,
+        login_within: args.login_seconds,
+        register_within: args.register_seconds,
         max_seconds: args.max_seconds,
         count: args.max_shards.map_or(Count::Discord, Count::Fixed),
         rescale: args.rescale,
@@ -182,6 +192,24 @@ fn settings(args: &UpArgs, address: SocketAddr, token: Option<&str>) -> anyhow::
         logs: args.data_dir.join("logs"),
         forget_resume_points: args.sim.is_some(),
     })
+}
+
+/// Whether children are given their shards.
+fn assigns(args: &UpArgs) -> Result<bool, ConfigError> {
+    let refused = |text: &str| Err(ConfigError(text.to_owned()));
+    let named = args.worker_command.as_deref().map(names_shards);
+    match (args.worker_register, named) {
+        (Register::Auto | Register::Connect, None) => Ok(false),
+        (Register::Assigned, None) => refused(
+            "WORKER_REGISTER is 'assigned': the bundled worker asks for its shards; unset it, or set WORKER_COMMAND",
+        ),
+        (Register::Connect, Some(true)) => refused(
+            "WORKER_REGISTER is 'connect': a command that asks for its shards cannot be told them; take the {…} out of WORKER_COMMAND, or unset WORKER_REGISTER",
+        ),
+        (Register::Auto, Some(named)) => Ok(named),
+        (Register::Assigned, Some(_)) => Ok(true),
+        (Register::Connect, Some(false)) => Ok(false),
+    }
 }
 
 /// Where a child of this host reaches a listener that may listen everywhere.

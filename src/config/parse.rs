@@ -58,6 +58,14 @@ pub(super) fn stop_seconds(text: &str) -> Result<Duration, String> {
     seconds(text, 0.0, 3_600.0, "10")
 }
 
+pub(super) fn register_seconds(text: &str) -> Result<Duration, String> {
+    seconds(text, 1.0, 3_600.0, "60")
+}
+
+pub(super) fn login_seconds(text: &str) -> Result<Duration, String> {
+    seconds(text, 1.0, 600.0, "10")
+}
+
 fn seconds(text: &str, least: f64, most: f64, example: &str) -> Result<Duration, String> {
     let remedy = || format!("give seconds from {least} to {most}, such as {example}");
     let seconds: f64 = text.trim().parse().map_err(|_| remedy())?;

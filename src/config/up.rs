@@ -8,7 +8,7 @@ use clap::Args;
 use shardman_core::plan::MAX_SHARDS;
 
 use super::parse::{self, DiscordApi, Workers};
-use crate::manager::RescaleMode;
+use crate::manager::{Register, RescaleMode};
 
 /// Settings of the manager.
 #[derive(Args, Clone, Debug)]
@@ -46,6 +46,24 @@ pub struct UpArgs {
     /// Your own worker, such as `node bot.js`; unset for the bundled gateway worker.
     #[arg(long, env = "WORKER_COMMAND", alias = "worker", value_name = "COMMAND")]
     pub worker_command: Option<String>,
+
+    /// How your own worker gets its shards: `connect` asks for them, `assigned` is given them, `auto` is `assigned` where the command has `{shards}`.
+    #[arg(
+        long,
+        env = "WORKER_REGISTER",
+        default_value = "auto",
+        value_name = "MODE",
+        value_enum
+    )]
+    pub worker_register: Register,
+
+    /// Seconds that a worker which asks for its shards may run without holding any.
+    #[arg(long, env = "REGISTER_SECONDS", default_value = "60", value_name = "SECONDS", value_parser = parse::register_seconds)]
+    pub register_seconds: Duration,
+
+    /// Seconds that a worker which is given its shards may need from its start to its first IDENTIFY.
+    #[arg(long, env = "LOGIN_SECONDS", default_value = "10", value_name = "SECONDS", value_parser = parse::login_seconds)]
+    pub login_seconds: Duration,
 
     /// Percent of Discord's daily session starts that are kept for `shardman start --spend-reserve`.
     #[arg(long, env = "BUDGET_RESERVE", default_value = "10", value_name = "PERCENT", value_parser = parse::count::<0, 90>)]

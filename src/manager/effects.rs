@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use tracing::{debug, info};
 
 use super::alert::Alert;
+use super::command::{self, Assigned};
 use super::fleet::Effect;
 use super::handle::Shared;
 use super::settings::{Settings, WorkerProgram};
@@ -20,6 +21,9 @@ const LAPSED_GRACE: Duration = Duration::from_millis(500);
 /// What belongs to the manager and is nobody else's business.
 const NOT_INHERITED: &[&str] = &[
     "SECRET_KEY",
+    // An unmodified discord.js client would wait for a ShardingManager.
+    "SHARDING_MANAGER",
+    "SHARDING_MANAGER_MODE",
     "OPERATOR_SECRET",
     "WEBHOOK_URL",
     "WEBHOOK_CONTENT",
@@ -44,8 +48,9 @@ impl Effects {
             Effect::Start {
                 worker,
                 shards,
+                assigned,
                 credential,
-            } => self.start(worker, shards, credential),
+            } => self.start(worker, shards, &assigned, credential),
             Effect::Adopt { worker } => self.adopt(&worker),
             Effect::Bury { worker } => self.bury(worker),
             Effect::Stop { worker, cause } => {
@@ -68,19 +73,23 @@ impl Effects {
         }
     }
 
-    fn start(&mut self, worker: WorkerId, shards: u32, credential: String) {
+    fn start(&mut self, worker: WorkerId, shards: u32, assigned: &Assigned, credential: String) {
         self.shared.keys.forget(&worker);
         self.shared
             .keys
             .admit(&worker, &crate::supervisor::hash(credential.as_bytes()));
         let (program, args) = match &self.settings.program {
             WorkerProgram::Bundled(program) => (program.clone(), vec!["worker".to_owned()]),
-            WorkerProgram::Command(command) => ("/bin/sh".into(), vec!["-c".to_owned(), command.clone()]),
+            WorkerProgram::Command(text) => {
+                let filled = command::fill(text, &worker, assigned);
+                ("/bin/sh".into(), vec!["-c".to_owned(), filled])
+            }
         };
         let mut env = self.settings.worker_env.clone();
         env.push(("SECRET", credential));
         env.push(("SHARDMAN_WORKER_ID", worker.to_string()));
         env.push(("SHARDMAN_SHARDS", shards.to_string()));
+        env.extend(command::environment(assigned));
         self.supervisor.start(Launch {
             worker,
             program,

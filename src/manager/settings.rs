@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use shardman_core::reconcile::REGISTER_WITHIN;
+
 /// How the number of shards is decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Count {
@@ -43,6 +45,13 @@ pub struct Settings {
     /// `max_concurrency` is waited for before the first lease.
     pub asks_discord: bool,
     pub program: WorkerProgram,
+    /// Children are given their shards at their start, because they do not ask
+    /// for any.
+    pub assigns: bool,
+    /// How long such a child may take to its first IDENTIFY.
+    pub login_within: Duration,
+    /// How long a child may live without holding any shard.
+    pub register_within: Duration,
     /// The most children; `None` for as many as the plan needs.
     pub max_workers: Option<u32>,
     /// `None` to spread the plan over the cores.
@@ -72,6 +81,9 @@ impl Settings {
             rescale: RescaleMode::Propose,
             asks_discord: false,
             program: WorkerProgram::Command(String::new()),
+            assigns: false,
+            login_within: Duration::from_secs(10),
+            register_within: REGISTER_WITHIN,
             max_workers: Some(0),
             shards_per_worker: None,
             worker_env: Vec::new(),

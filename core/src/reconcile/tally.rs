@@ -1,7 +1,7 @@
 //! One look at the fleet: which places there are, which shards still need one,
 //! and what follows.
 
-use super::{Action, Desired, Observed, Phase, REGISTER_WITHIN, StopCause, WorkerView};
+use super::{Action, Desired, Observed, Phase, StopCause, WorkerView};
 use crate::id::WorkerId;
 use crate::tick::Tick;
 
@@ -68,7 +68,7 @@ impl<'a> Tally<'a> {
         observed: &Observed<'_>,
         now: Tick,
     ) -> Option<StopCause> {
-        let late = |since: Tick| view.holding == 0 && now >= since + REGISTER_WITHIN;
+        let late = |since: Tick| view.holding == 0 && now >= since + self.desired.register_within;
         match view.phase {
             _ if observed.lapsed.contains(worker) => Some(StopCause::LeaseLapsed),
             // It would take the shards of the next step, and be full too soon.
@@ -90,7 +90,8 @@ impl<'a> Tally<'a> {
 
     /// Counts a child that goes on running.
     fn count(&mut self, view: &WorkerView, now: Tick) {
-        let stale = matches!(view.phase, Phase::Short { since } if now >= since + REGISTER_WITHIN);
+        let stale =
+            matches!(view.phase, Phase::Short { since } if now >= since + self.desired.register_within);
         if view.passes || stale {
             self.places += view.holding;
             return;

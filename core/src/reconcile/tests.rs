@@ -8,6 +8,7 @@ fn desired(max_workers: u32, shards_per_worker: u32, shards: u32) -> Desired {
         shards,
         rescaling: false,
         packs: true,
+        register_within: REGISTER_WITHIN,
     }
 }
 
@@ -311,13 +312,13 @@ fn the_next_look_is_when_a_back_off_ends_or_a_registration_is_late_or_a_child_on
     let views = views(&[(0, LATER, 1, 0), (1, YOUNG, 1, 0), (2, Phase::Full, 1, 0)]);
     let mut reconciler = Reconciler::default();
     assert_eq!(
-        reconciler.poll_timeout(&views, Tick(100_000)),
+        reconciler.poll_timeout(&views, REGISTER_WITHIN, Tick(100_000)),
         Some(Tick(101_000))
     );
     let spare = self::views(&[(0, Phase::Full, 4, 2), (1, Phase::Full, 4, 2)]);
     reconciler.poll(&desired(2, 4, 4), &observed(&spare, 0), Tick(100_000));
     assert_eq!(
-        reconciler.poll_timeout(&spare, Tick(100_000)),
+        reconciler.poll_timeout(&spare, REGISTER_WITHIN, Tick(100_000)),
         Some(Tick(110_000))
     );
 }

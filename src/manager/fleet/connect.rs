@@ -20,6 +20,11 @@ impl Fleet {
         request: &ConnectRequest,
         now: Tick,
     ) -> Result<(Option<Grant>, Connection), ConnectError> {
+        if let Caller::Child { worker, .. } = &request.caller
+            && let Some(entry) = self.workers.get_mut(worker)
+        {
+            entry.asked = true;
+        }
         let unavailable = |reason: String| ConnectError::Unavailable {
             reason,
             retry_seconds: RETRY_SECONDS,
@@ -30,7 +35,7 @@ impl Fleet {
         if let Some(reason) = self.waits_for_discord().or_else(|| self.halted_because()) {
             return Err(unavailable(reason));
         }
-        if !self.may_hold(&request.caller) {
+        if !self.may_hold(&request.caller) || self.is_given_shards(&request.caller) {
             return Err(ConnectError::NoShardFree);
         }
         let holder = holder(&request.caller);
@@ -117,6 +122,9 @@ impl Fleet {
             .ok_or(IdentifyError::UnknownSession)?;
         if !self.table.plan().contains(shard) {
             return Err(IdentifyError::OutOfPlan);
+        }
+        if self.line.asks_after_all(shard, now) {
+            self.refund_start(session);
         }
         // Who asks again without having said what became of the last permit
         // may have used it this moment.

@@ -48,7 +48,11 @@ impl Fleet {
         let mut unstarted = Vec::new();
         for effect in turn.effects {
             match effect {
-                Effect::Start { worker, .. } => {
+                Effect::Start { worker, assigned, .. } => {
+                    for (_, session) in assigned {
+                        self.refund_start(session);
+                        self.table.undo(session, now);
+                    }
                     self.start_undone(&worker, now);
                     unstarted.push(worker);
                 }
@@ -134,6 +138,7 @@ impl Fleet {
                     key,
                     wait_ms,
                     ttl_ms,
+                    assigned,
                 } => {
                     let identify_at_ms = if wait_ms == 0 { 0 } else { wall + wait_ms };
                     Write::Lease(LeaseRecord {
@@ -144,6 +149,7 @@ impl Fleet {
                         key,
                         identify_at_ms,
                         ttl_ms,
+                        assigned,
                     })
                 }
                 LeaseWrite::Ended { shard, .. } => Write::LeaseEnded(shard),

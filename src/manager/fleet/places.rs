@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use shardman_core::lease::Lease;
-use shardman_core::reconcile::{Action, Desired, Observed, REGISTER_WITHIN, WorkerView};
+use shardman_core::reconcile::{Action, Desired, Observed, WorkerView};
 use shardman_core::rolling::Rolling;
 use shardman_core::{Plan, PoolId, ShardId, Tick, WorkerId};
 
@@ -34,9 +34,14 @@ impl Fleet {
             whole: count(self.running().count()) > desired.enough_workers() && self.is_whole(),
             may_restart: self.may_restart(),
         };
+        self.assigning.begin_a_look();
+        self.stop_unplanned();
         for action in self.reconciler.poll(&desired, &observed, now) {
             match action {
-                Action::Start { worker, shards } => self.start(worker, shards, now),
+                Action::Start { worker, shards } if self.settings.assigns => {
+                    self.start_assigned(worker, shards, now);
+                }
+                Action::Start { worker, shards } => self.start(worker, shards, Vec::new(), now),
                 Action::Stop { worker, cause } => self.stop(worker, cause),
             }
         }
@@ -52,7 +57,8 @@ impl Fleet {
             .iter()
             .map(|(id, worker)| (id.clone(), worker.view(held)))
             .collect();
-        self.reconciler.poll_timeout(&views, now)
+        self.reconciler
+            .poll_timeout(&views, self.settings.register_within, now)
     }
 
     /// Whether a child that asks for a shard gets one, if there is one.
@@ -95,6 +101,7 @@ impl Fleet {
             shards: in_the_end.saturating_sub(self.held_by_externals()),
             rescaling,
             packs: matches!(self.settings.program, WorkerProgram::Bundled(_)),
+            register_within: self.settings.register_within,
         }
     }
 
@@ -137,6 +144,7 @@ impl Fleet {
     fn views(&mut self, now: Tick) -> BTreeMap<WorkerId, WorkerView> {
         let some_free = self.hands_out() && self.table.free_count() > 0;
         let rescaling = self.is_rescaling();
+        let register_within = self.settings.register_within;
         let held = self.table.children();
         let mut views = BTreeMap::new();
         for (id, worker) in &mut self.workers {
@@ -147,9 +155,12 @@ impl Fleet {
             worker.idle_since = since(short && !some_free && !rescaling, worker.idle_since);
             let late = worker
                 .short_since
-                .is_some_and(|since| now >= since + REGISTER_WITHIN);
+                .is_some_and(|since| now >= since + register_within);
             worker.passes = holding <= worker.held && (worker.passes || late && holding > 0);
             worker.held = holding;
+            if holding > 0 {
+                worker.unregistered = false;
+            }
             views.insert(id.clone(), worker.view(held));
         }
         views

@@ -227,6 +227,7 @@ impl Game {
             shards: planned.max(target) - externals,
             rescaling: self.rescale.is_some(),
             packs: self.packs,
+            register_within: REGISTER_WITHIN,
         };
         let observed = Observed {
             workers: &views,

@@ -252,6 +252,7 @@ impl Host {
                 worker,
                 shards,
                 credential,
+                ..
             } => {
                 self.numbers += 1;
                 let pid = Pid::try_from(self.numbers).unwrap();
