@@ -17,6 +17,9 @@ use tracing::info;
 use super::{Alert, AlertKind, Effect, Fleet, Run};
 use crate::manager::handle::Caller;
 
+#[cfg(test)]
+mod tests;
+
 /// What the starts of such children wait for.
 #[derive(Debug)]
 pub(super) struct Assigning {
