@@ -174,14 +174,22 @@ impl Den {
             process: process(self.pids),
         }));
         let login = u64::try_from(self.settings.login_within.as_millis()).unwrap();
-        let first = self.ms() + self.rng.u64(300..login);
+        // The quickest and the slowest are those that could meet.
+        let quick = self.rng.bool();
+        let first = self.ms()
+            + match quick {
+                true => self.rng.u64(300..600),
+                false => self.rng.u64(login - 300..login),
+            };
         let one_by_one = self.rng.bool();
         let buckets = self.fleet.line.max_concurrency();
         let mut last: BTreeMap<u32, u64> = BTreeMap::new();
         let mut to_identify = Vec::new();
         for (shard, _) in &assigned {
             let key = if one_by_one { 0 } else { shard.bucket(buckets) };
-            let at = last.get(&key).map_or(first, |at| at + self.rng.u64(5_000..6_000));
+            let at = last.get(&key).map_or(first, |at| {
+                at + if quick { 5_000 } else { self.rng.u64(5_900..6_000) }
+            });
             last.insert(key, at);
             to_identify.push((at, *shard));
         }
