@@ -11,6 +11,7 @@ pub(super) async fn check(args: UpArgs) -> anyhow::Result<ExitCode> {
     let secrets = SecretSettings::from_env()?;
     http::parse_origins(&args.cors_origins.join(","))
         .map_err(|error| ConfigError(format!("CORS_ORIGINS: {error}")))?;
+    args.assigns()?;
     info!("the settings can be used");
     if args.sim.is_some() {
         return Ok(ExitCode::SUCCESS);

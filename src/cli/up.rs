@@ -15,9 +15,7 @@ use tracing::{error, info, warn};
 use super::{EXIT_CONFIG, Signals, progress};
 use crate::config::{ConfigError, DiscordApi, SecretSettings, UpArgs, Workers};
 use crate::http::{self, HttpState};
-use crate::manager::{
-    Count, Manager, ManagerHandle, Register, Secrets, Settings, WorkerProgram, names_shards,
-};
+use crate::manager::{Count, Manager, ManagerHandle, Secrets, Settings, WorkerProgram};
 use crate::store::DiskStore;
 use crate::{alerts, discord, supervisor};
 
@@ -29,6 +27,7 @@ const SIM_TOKEN: &str = "simulated";
 
 pub(super) async fn up(mut args: UpArgs) -> anyhow::Result<ExitCode> {
     let secrets = SecretSettings::from_env()?;
+    let assigns = args.assigns()?;
     let mut signals = Signals::new()?;
     supervisor::raise_descriptor_limit();
     let sim = CancellationToken::new();
@@ -54,7 +53,7 @@ pub(super) async fn up(mut args: UpArgs) -> anyhow::Result<ExitCode> {
         info!("no SECRET is set: workers present the one in {}", path.display());
     }
 
-    let settings = settings(&args, address, token.as_deref())?;
+    let settings = settings(&args, address, token.as_deref(), assigns)?;
     let keys = Secrets {
         shared: secret,
         operator: secrets.operator.clone(),
@@ -156,7 +155,12 @@ fn bot_token(args: &UpArgs, secrets: &SecretSettings) -> Result<Option<String>, 
     Ok(Some(SIM_TOKEN.to_owned()))
 }
 
-fn settings(args: &UpArgs, address: SocketAddr, token: Option<&str>) -> anyhow::Result<Settings> {
+fn settings(
+    args: &UpArgs,
+    address: SocketAddr,
+    token: Option<&str>,
+    assigns: bool,
+) -> anyhow::Result<Settings> {
     let program = match &args.worker_command {
         Some(command) => WorkerProgram::Command(command.clone()),
         None => WorkerProgram::Bundled(std::env::current_exe().context("cannot find our own executable")?),
@@ -166,7 +170,6 @@ fn settings(args: &UpArgs, address: SocketAddr, token: Option<&str>) -> anyhow::
     if !args.discord_api_url.is_discord() {
         worker_env.push(("DISCORD_API_URL", args.discord_api_url.to_string()));
     }
-    let assigns = assigns(args)?;
     if assigns {
         // What a `client.login()` of discord.js reads by itself.
         worker_env.extend(token.map(|token| ("DISCORD_TOKEN", token.to_owned())));
@@ -192,24 +195,6 @@ fn settings(args: &UpArgs, address: SocketAddr, token: Option<&str>) -> anyhow::
         logs: args.data_dir.join("logs"),
         forget_resume_points: args.sim.is_some(),
     })
-}
-
-/// Whether children are given their shards.
-fn assigns(args: &UpArgs) -> Result<bool, ConfigError> {
-    let refused = |text: &str| Err(ConfigError(text.to_owned()));
-    let named = args.worker_command.as_deref().map(names_shards);
-    match (args.worker_register, named) {
-        (Register::Auto | Register::Connect, None) => Ok(false),
-        (Register::Assigned, None) => refused(
-            "WORKER_REGISTER is 'assigned': the bundled worker asks for its shards; unset it, or set WORKER_COMMAND",
-        ),
-        (Register::Connect, Some(true)) => refused(
-            "WORKER_REGISTER is 'connect': a command that asks for its shards cannot be told them; take the {…} out of WORKER_COMMAND, or unset WORKER_REGISTER",
-        ),
-        (Register::Auto, Some(named)) => Ok(named),
-        (Register::Assigned, Some(_)) => Ok(true),
-        (Register::Connect, Some(false)) => Ok(false),
-    }
 }
 
 /// Where a child of this host reaches a listener that may listen everywhere.

@@ -63,7 +63,8 @@ pub(super) fn register_seconds(text: &str) -> Result<Duration, String> {
 }
 
 pub(super) fn login_seconds(text: &str) -> Result<Duration, String> {
-    seconds(text, 1.0, 600.0, "10")
+    // A planned restart gives a worker a minute until its first shard is ready.
+    seconds(text, 1.0, 50.0, "10")
 }
 
 fn seconds(text: &str, least: f64, most: f64, example: &str) -> Result<Duration, String> {

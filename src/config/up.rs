@@ -7,8 +7,9 @@ use std::time::Duration;
 use clap::Args;
 use shardman_core::plan::MAX_SHARDS;
 
+use super::ConfigError;
 use super::parse::{self, DiscordApi, Workers};
-use crate::manager::{Register, RescaleMode};
+use crate::manager::{Register, RescaleMode, names_shards};
 
 /// Settings of the manager.
 #[derive(Args, Clone, Debug)]
@@ -104,4 +105,24 @@ pub struct UpArgs {
     /// With `--sim`: how many shards may identify at once.
     #[arg(long, value_name = "M", default_value = "2", requires = "sim", value_parser = parse::count::<1, 1024>)]
     pub sim_max_concurrency: u32,
+}
+
+impl UpArgs {
+    /// Whether children are given their shards.
+    pub fn assigns(&self) -> Result<bool, ConfigError> {
+        let refused = |text: &str| Err(ConfigError(text.to_owned()));
+        let named = self.worker_command.as_deref().map(names_shards);
+        match (self.worker_register, named) {
+            (Register::Auto | Register::Connect, None) => Ok(false),
+            (Register::Assigned, None) => refused(
+                "WORKER_REGISTER is 'assigned': the bundled worker asks for its shards; unset it, or set WORKER_COMMAND",
+            ),
+            (Register::Connect, Some(true)) => refused(
+                "WORKER_REGISTER is 'connect': a command that asks for its shards cannot be told them; take the {…} out of WORKER_COMMAND, or unset WORKER_REGISTER",
+            ),
+            (Register::Auto, Some(named)) => Ok(named),
+            (Register::Assigned, Some(_)) => Ok(true),
+            (Register::Connect, Some(false)) => Ok(false),
+        }
+    }
 }

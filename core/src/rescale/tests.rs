@@ -40,6 +40,13 @@ fn a_step_takes_in_what_goes_with_its_shards() {
     assert_eq!(change.steps, 3, "two of four became one");
     change.widen(&live, |shard| vec![shard]);
     assert_eq!(change.steps, 3);
+
+    // 0 and 2 of 4 give way to 0 of 2, and take 1 and 3 with them.
+    let mut back = Rescale::begin(&live, 2, String::new()).unwrap();
+    back.advance(&mut live.clone(), |_| Observed::Live, |_| false);
+    back.widen(&live, pair);
+    assert_eq!(back.steps, 1);
+    assert_eq!(back.step.unwrap().new, Plan::of_total(2));
 }
 
 #[test]
