@@ -159,7 +159,7 @@ impl Fleet {
             worker.passes = holding <= worker.held && (worker.passes || late && holding > 0);
             worker.held = holding;
             if holding > 0 {
-                worker.unregistered = false;
+                worker.unregistered = None;
             }
             views.insert(id.clone(), worker.view(held));
         }

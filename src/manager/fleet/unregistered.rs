@@ -16,7 +16,7 @@ impl Fleet {
         let Some(entry) = self.workers.get_mut(worker) else {
             return;
         };
-        if std::mem::replace(&mut entry.unregistered, true) {
+        if entry.unregistered.replace(text.clone()).is_some() {
             return;
         }
         self.effects.push(Effect::Alert(Alert {
@@ -29,10 +29,11 @@ impl Fleet {
 
     /// What is said of those that never registered.
     pub(in crate::manager) fn unregistered_trouble(&self) -> Vec<String> {
-        let unregistered = self.workers.iter().filter(|(_, entry)| entry.unregistered);
-        unregistered
-            .map(|(worker, _)| self.says_unregistered(worker))
-            .collect()
+        let said = self
+            .workers
+            .values()
+            .filter_map(|entry| entry.unregistered.clone());
+        said.collect()
     }
 
     fn says_unregistered(&self, worker: &WorkerId) -> String {
@@ -46,9 +47,8 @@ impl Fleet {
                 "worker {worker} (`{command}`) called GET /connect and held no shard within {seconds} s of its start"
             );
         }
-        let env = self.settings.worker_env.iter();
+        let mut env = self.settings.worker_env.iter();
         let url = env
-            .clone()
             .find(|(name, _)| *name == "SHARDMAN_URL")
             .map_or("$SHARDMAN_URL", |(_, url)| url);
         format!(

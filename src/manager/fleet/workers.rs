@@ -48,9 +48,9 @@ pub(in crate::manager) struct Worker {
     pub(super) held: u32,
     /// It left a free shard alone for too long, and has taken none since.
     pub(super) passes: bool,
-    /// Its last run but one, or this one, was stopped for holding no shard, and
-    /// none held any since.
-    pub(super) unregistered: bool,
+    /// What was said when a run was stopped for holding no shard, until one
+    /// holds some.
+    pub(super) unregistered: Option<String>,
     /// It called `GET /connect`.
     pub(super) asked: bool,
     /// Why it was told to stop.
@@ -364,7 +364,7 @@ impl Worker {
             idle_since: None,
             held: 0,
             passes: false,
-            unregistered: false,
+            unregistered: None,
             asked: false,
             stopped_for: None,
             restarts_at_once: false,
