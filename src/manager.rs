@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 mod alert;
+mod command;
 mod effects;
 mod fleet;
 mod handle;
@@ -30,6 +31,7 @@ mod view;
 mod world_tests;
 
 pub use alert::{Alert, AlertKind};
+pub use command::{WorkerRegister, names_shards};
 pub use handle::{
     BeatError, BeatReport, Caller, ConnectError, ConnectRequest, Connection, DisconnectError, IdentifyError,
     IdentifyOutcome, IdentifyPlan, ManagerHandle, RescaleError, RestartError,

@@ -25,9 +25,12 @@ use std::time::Duration;
 use crate::id::ShardId;
 use crate::tick::Tick;
 
+mod begin;
 mod bucket;
 #[cfg(test)]
 mod tests;
+
+pub use begin::{BETWEEN_OWN, deadlines};
 
 use bucket::Bucket;
 
@@ -128,6 +131,9 @@ impl IdentifyLine {
             for (shard, at) in bucket.reserved {
                 self.bucket(shard).reserved.insert(shard, at);
             }
+            for (shard, until) in bucket.begun {
+                self.bucket(shard).begun.insert(shard, until);
+            }
         }
     }
 
@@ -184,12 +190,13 @@ impl IdentifyLine {
     }
 
     /// The holder says that it sent IDENTIFY (or what can only follow one).
-    /// False when it had neither a permit nor a slot that came up of late.
+    /// False when it had neither a permit nor a slot that came up of late, and
+    /// was not started to identify by itself.
     pub fn used(&mut self, shard: ShardId, now: Tick) -> bool {
         let bucket = self.bucket(shard);
         bucket.come_up(now);
         let open = bucket.open.is_some_and(|permit| permit.shard == shard);
-        let slept = bucket.slept.remove(&shard).is_some();
+        let slept = bucket.slept.remove(&shard).is_some() | bucket.begun.remove(&shard).is_some();
         if open {
             bucket.open = None;
         }
@@ -206,15 +213,15 @@ impl IdentifyLine {
         bucket.closed_until = bucket.closed_until.max(now + IDENTIFY_GAP);
     }
 
-    /// The holder has a gateway connection. If it slept, it has identified by
-    /// now; says whether that was news.
+    /// The holder has a gateway connection. If it slept, or was started to
+    /// identify by itself, it has by now; says whether that was news.
     pub fn connected(&mut self, shard: ShardId, now: Tick) -> bool {
         let key = shard.bucket(self.max_concurrency);
         let Some(bucket) = self.buckets.get_mut(&key) else {
             return false;
         };
         bucket.come_up(now);
-        let slept = bucket.slept.remove(&shard).is_some();
+        let slept = bucket.slept.remove(&shard).is_some() | bucket.begun.remove(&shard).is_some();
         if slept {
             bucket.closed_until = bucket.closed_until.max(now + IDENTIFY_GAP);
         }
@@ -281,7 +288,7 @@ impl IdentifyLine {
     pub fn promised(&mut self, now: Tick) -> u32 {
         let promised = |bucket: &mut Bucket| {
             bucket.settle(now);
-            bucket.reserved.len() + usize::from(bucket.open.is_some())
+            bucket.reserved.len() + bucket.begun.len() + usize::from(bucket.open.is_some())
         };
         let promised: usize = self.buckets.values_mut().map(promised).sum();
         u32::try_from(promised).unwrap_or(u32::MAX)

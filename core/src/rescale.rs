@@ -95,7 +95,7 @@ impl Observed {
             return Self::Free;
         };
         // Who was silent for long may be frozen, who leaves is as good as gone.
-        let silent = now.since(lease.last_beat) > lease.ttl / 3;
+        let silent = !lease.assigned && now.since(lease.last_beat) > lease.ttl / 3;
         if !lease.heard || silent || lease.is_leaving() {
             return Self::Away;
         }
@@ -115,7 +115,9 @@ fn is_connected(lease: &Lease, now: Tick) -> bool {
     let Some(slot) = lease.identify_at else {
         return false;
     };
-    let counts = lease.figures.guild_count.is_some_and(|guilds| guilds > 0);
+    // Whom its shards were assigned to says nothing; its slot is the latest
+    // moment at which it was to identify.
+    let counts = lease.assigned || lease.figures.guild_count.is_some_and(|guilds| guilds > 0);
     let since = now.since(slot);
     now >= slot && (since >= PLAIN_READY || counts && since >= PLAIN_COUNTS)
 }
@@ -175,6 +177,29 @@ impl Rescale {
             done: 0,
             step,
         })
+    }
+
+    /// A step that begins takes in the classes of those shards that go with its
+    /// own, because one process holds them `together` and can only leave as a
+    /// whole.
+    pub fn widen(&mut self, live: &Plan, together: impl Fn(ShardId) -> Vec<ShardId>) {
+        let Some(step) = self.step.as_mut().filter(|step| step.phase == Phase::StandBy) else {
+            return;
+        };
+        let classes = steps(live, self.target);
+        loop {
+            let wanted: Plan = step.old.iter().flat_map(&together).collect();
+            let belongs = |(old, _): &&(Plan, Plan)| {
+                let mut old = old.iter();
+                old.any(|shard| wanted.contains(shard) && !step.old.contains(shard))
+            };
+            let Some((old, new)) = classes.iter().find(belongs) else {
+                return;
+            };
+            step.old = step.old.with(old);
+            step.new = step.new.with(new);
+            self.steps = self.steps.saturating_sub(1);
+        }
     }
 
     /// The shards that may be held: what is live, and what stands by.

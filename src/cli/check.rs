@@ -12,6 +12,7 @@ pub(super) async fn check(args: UpArgs) -> anyhow::Result<ExitCode> {
     http::parse_origins(&args.cors_origins.join(","))
         .map_err(|error| ConfigError(format!("CORS_ORIGINS: {error}")))?;
     pool_settings(&args)?;
+    args.assigns()?;
     info!("the settings can be used");
     if args.sim.is_some() {
         return Ok(ExitCode::SUCCESS);

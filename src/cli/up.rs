@@ -40,6 +40,7 @@ const SIM_TOKEN: &str = "simulated";
 
 pub(super) async fn up(mut args: UpArgs) -> anyhow::Result<ExitCode> {
     let secrets = SecretSettings::from_env()?;
+    let assigns = args.assigns()?;
     let mut signals = Signals::new()?;
     let mut leave = signal(SignalKind::user_defined2())?;
     let hangups = signal(SignalKind::hangup())?;
@@ -71,7 +72,7 @@ pub(super) async fn up(mut args: UpArgs) -> anyhow::Result<ExitCode> {
         info!("no SECRET is set: workers present the one in {}", path.display());
     }
 
-    let settings = settings(&args, address, token.as_deref(), &program, pools.clone());
+    let settings = settings(&args, address, token.as_deref(), &program, pools.clone(), assigns);
     if settings.count == Count::Nothing {
         warn!("neither BOT_TOKEN nor MAX_SHARDS is set: no bot is run, only the pools of POOLS");
     }
@@ -112,6 +113,7 @@ pub(super) async fn up(mut args: UpArgs) -> anyhow::Result<ExitCode> {
         address,
         program,
         pools,
+        assigns,
         handle: handle.clone(),
         webhook,
         router,
@@ -216,6 +218,7 @@ fn settings(
     token: Option<&str>,
     program: &Path,
     pools: Vec<PoolSettings>,
+    assigns: bool,
 ) -> Settings {
     let program = match &args.worker_command {
         Some(command) => WorkerProgram::Command(command.clone()),
@@ -226,7 +229,13 @@ fn settings(
     if !args.discord_api_url.is_discord() {
         worker_env.push(("DISCORD_API_URL", args.discord_api_url.to_string()));
     }
+    if assigns {
+        // What a `client.login()` of discord.js reads by itself.
+        worker_env.extend(token.map(|token| ("DISCORD_TOKEN", token.to_owned())));
+    }
     Settings {
+        assigns,
+        login_within: args.login_seconds,
         max_seconds: args.max_seconds,
         register_within: args.register_seconds,
         count: match args.max_shards {

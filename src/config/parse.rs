@@ -89,6 +89,11 @@ pub(super) fn open_files(text: &str) -> Result<u64, String> {
     count::<64, 1_048_576>(text).map(u64::from)
 }
 
+pub(super) fn login_seconds(text: &str) -> Result<Duration, String> {
+    // A planned restart gives a worker a minute until its first shard is ready.
+    seconds(text, 1.0, 50.0, "10")
+}
+
 fn seconds(text: &str, least: f64, most: f64, example: &str) -> Result<Duration, String> {
     let remedy = || format!("give seconds from {least} to {most}, such as {example}");
     let seconds: f64 = text.trim().parse().map_err(|_| remedy())?;

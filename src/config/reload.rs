@@ -20,6 +20,7 @@ const HIDDEN: &str = "(hidden)";
 const APPLIED: &[&str] = &[
     "BUDGET_RESERVE",
     "CORS_ORIGINS",
+    "LOGIN_SECONDS",
     "MAX_SHARDS",
     "PUBLIC_STATUS",
     "REGISTER_SECONDS",

@@ -8,10 +8,11 @@ use clap::Args;
 use shardman_core::PoolId;
 use shardman_core::plan::MAX_SHARDS;
 
+use super::ConfigError;
 use super::parse::{self, DiscordApi, Workers};
 use super::pools;
 use super::reload::Source;
-use crate::manager::RescaleMode;
+use crate::manager::{RescaleMode, WorkerRegister, names_shards};
 
 /// Settings of the manager.
 #[derive(Args, Clone, Debug)]
@@ -50,7 +51,17 @@ pub struct UpArgs {
     #[arg(long, env = "WORKER_COMMAND", alias = "worker", value_name = "COMMAND")]
     pub worker_command: Option<String>,
 
-    /// Seconds that a worker may run without taking a shard before it is stopped.
+    /// How your own worker gets its shards: `connect` asks for them, `assigned` is given them, `auto` is `assigned` where the command has `{shards}`.
+    #[arg(
+        long,
+        env = "WORKER_REGISTER",
+        default_value = "auto",
+        value_name = "MODE",
+        value_enum
+    )]
+    pub worker_register: WorkerRegister,
+
+    /// Seconds that a worker which asks for its shards may run without holding any.
     #[arg(long, env = "REGISTER_SECONDS", default_value = "60", value_name = "SECONDS", value_parser = parse::register_seconds)]
     pub register_seconds: Duration,
 
@@ -61,6 +72,10 @@ pub struct UpArgs {
     /// The most files and connections that a worker may have open; unset for as many as the host allows.
     #[arg(long, env = "WORKER_OPEN_FILES", value_name = "N", value_parser = parse::open_files)]
     pub worker_open_files: Option<u64>,
+
+    /// Seconds that a worker which is given its shards may need from its start to its first IDENTIFY.
+    #[arg(long, env = "LOGIN_SECONDS", default_value = "10", value_name = "SECONDS", value_parser = parse::login_seconds)]
+    pub login_seconds: Duration,
 
     /// Percent of Discord's daily session starts that are kept for `shardman start --spend-reserve`.
     #[arg(long, env = "BUDGET_RESERVE", default_value = "10", value_name = "PERCENT", value_parser = parse::count::<0, 90>)]
@@ -113,4 +128,24 @@ pub struct UpArgs {
     /// Where these settings come from, to read them again.
     #[arg(skip)]
     pub source: Source,
+}
+
+impl UpArgs {
+    /// Whether children are given their shards.
+    pub fn assigns(&self) -> Result<bool, ConfigError> {
+        let refused = |text: &str| Err(ConfigError(text.to_owned()));
+        let named = self.worker_command.as_deref().map(names_shards);
+        match (self.worker_register, named) {
+            (WorkerRegister::Auto | WorkerRegister::Connect, None) => Ok(false),
+            (WorkerRegister::Assigned, None) => refused(
+                "WORKER_REGISTER is 'assigned': the bundled worker asks for its shards; unset it, or set WORKER_COMMAND",
+            ),
+            (WorkerRegister::Connect, Some(true)) => refused(
+                "WORKER_REGISTER is 'connect': a command that asks for its shards cannot be told them; take the {…} out of WORKER_COMMAND, or unset WORKER_REGISTER",
+            ),
+            (WorkerRegister::Auto, Some(named)) => Ok(named),
+            (WorkerRegister::Assigned, Some(_)) => Ok(true),
+            (WorkerRegister::Connect, Some(false)) => Ok(false),
+        }
+    }
 }

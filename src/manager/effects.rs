@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use shardman_core::WorkerId;
 use shardman_core::reconcile::StopCause;
-use shardman_core::{ShardId, WorkerId};
 use tokio::sync::mpsc;
 use tracing::{debug, info};
 
 use super::alert::Alert;
+use super::command::{self, Assigned};
 use super::fleet::Effect;
 use super::handle::Shared;
 use super::settings::{Settings, WorkerProgram};
@@ -23,6 +24,9 @@ const NOT_INHERITED: &[&str] = &[
     "SECRET_KEY",
     // Set anew for those that are to have it.
     "BOT_TOKEN",
+    // An unmodified discord.js client would wait for a ShardingManager.
+    "SHARDING_MANAGER",
+    "SHARDING_MANAGER_MODE",
     "OPERATOR_SECRET",
     "WEBHOOK_URL",
     "WEBHOOK_CONTENT",
@@ -46,9 +50,9 @@ impl Effects {
             Effect::Start {
                 worker,
                 shards,
-                slot,
+                assigned,
                 credential,
-            } => self.start(worker, shards, slot, credential),
+            } => self.start(worker, shards, &assigned, credential),
             Effect::Adopt { worker } => self.adopt(&worker),
             Effect::Bury { worker } => self.bury(worker),
             Effect::Stop { worker, cause } => {
@@ -75,7 +79,7 @@ impl Effects {
         Arc::clone(&self.shared.of_worker(worker).settings)
     }
 
-    fn start(&mut self, worker: WorkerId, shards: u32, slot: Option<ShardId>, credential: String) {
+    fn start(&mut self, worker: WorkerId, shards: u32, assigned: &Assigned, credential: String) {
         let settings = self.settings_of(&worker);
         self.shared.keys.forget(&worker);
         self.shared
@@ -83,13 +87,16 @@ impl Effects {
             .admit(&worker, &crate::supervisor::hash(credential.as_bytes()));
         let (program, args) = match &settings.program {
             WorkerProgram::Bundled(program) => (executable(program), vec!["worker".to_owned()]),
-            WorkerProgram::Command(command) => ("/bin/sh".into(), vec!["-c".to_owned(), command.clone()]),
+            WorkerProgram::Command(text) => {
+                let filled = command::fill(text, &worker, assigned);
+                ("/bin/sh".into(), vec!["-c".to_owned(), filled])
+            }
         };
         let mut env = settings.worker_env.clone();
         env.push(("SECRET", credential));
         env.push(("SHARDMAN_WORKER_ID", worker.to_string()));
         env.push(("SHARDMAN_SHARDS", shards.to_string()));
-        env.extend(slot.map(|slot| ("SHARDMAN_SLOT", slot.number().to_string())));
+        env.extend(command::environment(&settings.pool, assigned));
         self.supervisor.start(Launch {
             worker,
             program,

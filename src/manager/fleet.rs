@@ -24,6 +24,7 @@ use crate::clock::Clock;
 use crate::store::{DiscordFacts, HaltRecord, Saved, Write};
 use crate::supervisor::Processes;
 
+mod assigned;
 mod beat;
 mod connect;
 mod count;
@@ -38,8 +39,10 @@ mod rescale;
 mod rolling;
 mod starts;
 mod timeline;
+mod unregistered;
 mod workers;
 
+use assigned::Assigning;
 use count::FirstPlan;
 pub(super) use count::{Counting, LOOK_EVERY};
 pub(super) use dice::Dice;
@@ -54,8 +57,8 @@ pub(super) enum Effect {
     Start {
         worker: WorkerId,
         shards: u32,
-        /// What it holds without knowing.
-        slot: Option<ShardId>,
+        /// What it is given, where it does not ask.
+        assigned: Vec<(ShardId, SessionId)>,
         credential: String,
     },
     Adopt {
@@ -107,6 +110,7 @@ pub(super) struct Fleet {
     flush_at: Option<Tick>,
     changed: bool,
     reconciler: Reconciler,
+    assigning: Assigning,
     /// Children that lost a lease since the last look.
     lapsed: Vec<WorkerId>,
     writes: Vec<Write>,
@@ -148,7 +152,11 @@ impl Fleet {
         let mut line = IdentifyLine::new(max_concurrency, open_from);
         let left = |record: &LeaseRecord| Duration::from_millis(record.identify_at_ms.saturating_sub(wall));
         for record in saved.leases.iter().filter(|record| record.identify_at_ms > wall) {
-            line.restore_reservation(record.shard, now + left(record));
+            if record.assigned {
+                line.begin(record.shard, now + left(record));
+            } else {
+                line.restore_reservation(record.shard, now + left(record));
+            }
         }
         let plan = FirstPlan::of(&settings, &saved);
         let starts = Starts::restore(
@@ -192,6 +200,7 @@ impl Fleet {
             flush_at: None,
             changed: true,
             reconciler: Reconciler::default(),
+            assigning: Assigning::default(),
             lapsed: Vec::new(),
             writes,
             answers: Vec::new(),
@@ -254,6 +263,7 @@ impl Fleet {
                 .and_then(|rolling| rolling.poll_timeout(now)),
             self.starts_timeout(now),
             self.next_step_due(now),
+            self.assigned_timeout(now),
             self.flush_at,
         ]
         .into_iter()

@@ -48,14 +48,19 @@ pub enum WorkerProgram {
 pub struct Settings {
     /// `MAX_SECONDS`.
     pub max_seconds: Duration,
-    /// `REGISTER_SECONDS`.
-    pub register_within: Duration,
     pub count: Count,
     pub rescale: RescaleMode,
     /// Whether Discord can be asked (there is a token): then its
     /// `max_concurrency` is waited for before the first lease.
     pub asks_discord: bool,
     pub program: WorkerProgram,
+    /// Children are given their shards at their start, because they do not ask
+    /// for any.
+    pub assigns: bool,
+    /// How long such a child may take to its first IDENTIFY.
+    pub login_within: Duration,
+    /// How long a child may live without holding any shard (`REGISTER_SECONDS`).
+    pub register_within: Duration,
     /// The most children; `None` for as many as the plan needs.
     pub max_workers: Option<u32>,
     /// `None` to spread the plan over the cores.
@@ -92,11 +97,13 @@ impl Settings {
     pub fn leases_only(shards: u32, max_seconds: Duration, logs: PathBuf) -> Self {
         Self {
             max_seconds,
-            register_within: REGISTER_WITHIN,
             count: Count::Fixed(shards),
             rescale: RescaleMode::Propose,
             asks_discord: false,
             program: WorkerProgram::Command(String::new()),
+            assigns: false,
+            login_within: Duration::from_secs(10),
+            register_within: REGISTER_WITHIN,
             max_workers: Some(0),
             shards_per_worker: None,
             worker_env: Vec::new(),

@@ -72,6 +72,8 @@ fn trouble(fleet: &Fleet) -> Vec<String> {
     trouble.extend(fleet.count_trouble());
     trouble.extend(fleet.restart_paused());
     trouble.extend(fleet.over_their_share());
+    trouble.extend(fleet.assigned_trouble());
+    trouble.extend(fleet.unregistered_trouble());
     for (id, worker) in &fleet.workers {
         if worker.run == Run::Halted {
             let how = worker.last_exit.as_deref().unwrap_or("it ended");
@@ -86,7 +88,11 @@ fn trouble(fleet: &Fleet) -> Vec<String> {
 pub(super) fn status(fleet: &Fleet, clock: &Clock) -> Status {
     let shard = |(shard, lease): (ShardId, &Lease)| StatusShard {
         shard_id: shard.number(),
-        last_beat: rfc3339_micros(clock.wall_ms_at(lease.last_beat)),
+        // Of a process that need not beat one knows that it lives.
+        last_beat: match lease.never_beaten() {
+            true => rfc3339_micros(clock.wall_ms()),
+            false => rfc3339_micros(clock.wall_ms_at(lease.last_beat)),
+        },
         guild_count: lease.figures.guild_count,
         latency: lease.figures.latency,
         extra: lease.figures.extra.clone(),
@@ -139,6 +145,7 @@ fn shard_view(fleet: &Fleet, shard: ShardId, now: Tick) -> ShardView {
     let figures = lease.map(|lease| &lease.figures);
     let state = match lease {
         Some(_) if !fleet.table.plan().contains(shard) => "draining",
+        Some(lease) if lease.assigned && lease.figures.state.is_none() => "assigned",
         Some(lease) => lease.figures.state.map_or("leased", ShardState::as_str),
         None if fleet.table.held_back().any(|(held, _)| held == shard) => "held_back",
         None => "free",
@@ -151,7 +158,7 @@ fn shard_view(fleet: &Fleet, shard: ShardId, now: Tick) -> ShardView {
             .and_then(|lease| lease.holder.child())
             .map(ToString::to_string),
         beat_age: lease
-            .filter(|lease| !lease.assigned)
+            .filter(|lease| !lease.never_beaten())
             .map(|lease| now.since(lease.last_beat).as_secs_f64()),
         guild_count: figures.and_then(|figures| figures.guild_count),
         latency: figures.and_then(|figures| figures.latency),

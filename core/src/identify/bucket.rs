@@ -19,6 +19,9 @@ pub(super) struct Bucket {
     /// Slots that came up of late, and whose use is not known: a sleeper may
     /// identify some time after its slot.
     pub(super) slept: BTreeMap<ShardId, Tick>,
+    /// Shards of processes that identify by themselves some time after their
+    /// start, at the latest then.
+    pub(super) begun: BTreeMap<ShardId, Tick>,
 }
 
 impl Bucket {
@@ -27,6 +30,13 @@ impl Bucket {
     pub(super) fn settle(&mut self, now: Tick) {
         self.come_up(now);
         self.slept.retain(|_, at| *at + SLEPT_OF_LATE > now);
+        let (closed_until, begun) = (&mut self.closed_until, &mut self.begun);
+        begun.retain(|_, until| {
+            if *until <= now {
+                *closed_until = (*closed_until).max(*until + IDENTIFY_GAP);
+            }
+            *until > now
+        });
         if self
             .open
             .is_some_and(|permit| permit.granted_at + USE_WITHIN <= now)
@@ -59,13 +69,17 @@ impl Bucket {
     pub(super) fn hangs_until(&self, now: Tick) -> Option<Tick> {
         let permit = self.open.map(|permit| permit.granted_at + USE_WITHIN);
         let slots = self.slept.values().map(|at| *at + USE_WITHIN);
-        slots.filter(|until| *until > now).chain(permit).max()
+        let begun = self.begun.values().copied();
+        let others = slots.chain(begun).filter(|until| *until > now);
+        others.chain(permit).max()
     }
 
     /// From then on the next IDENTIFY is safe, as far as use is not known yet.
     pub(super) fn over(&self) -> Option<Tick> {
         let slots = self.slept.values().map(|at| *at + USE_WITHIN + IDENTIFY_GAP);
-        slots.chain(self.open.map(|permit| permit.over())).max()
+        let begun = self.begun.values().map(|until| *until + IDENTIFY_GAP);
+        let permit = self.open.map(|permit| permit.over());
+        slots.chain(begun).chain(permit).max()
     }
 
     /// When the first of the line may identify; `None` while that hangs on the
@@ -86,6 +100,16 @@ impl Bucket {
         Some(at)
     }
 
+    /// The first moment at which a process may be started that identifies by
+    /// itself: after all that was granted or promised. Who asks comes first
+    /// whenever the bucket opens, so who still waits may not identify.
+    pub(super) fn begins_at(&self, now: Tick) -> Tick {
+        let at = self.closed_until.max(now);
+        let at = self.over().map_or(at, |over| at.max(over));
+        let slots = self.slept.values().chain(self.reserved.values());
+        slots.fold(at, |at, slot| at.max(*slot + SLEEPER_GAP + SLEEPER_SPREAD))
+    }
+
     /// The first moment that comes after everyone in the line and every
     /// promised slot.
     pub(super) fn next_slot(&self, now: Tick) -> Tick {
@@ -96,6 +120,9 @@ impl Bucket {
         let after_a_sleeper = SLEEPER_GAP + SLEEPER_SPREAD;
         for slot in self.slept.values() {
             at = at.max(*slot + after_a_sleeper);
+        }
+        for until in self.begun.values() {
+            at = at.max(*until + IDENTIFY_GAP);
         }
         let waiting = u32::try_from(self.waiting.len()).unwrap_or(u32::MAX);
         at = at + IDENTIFY_GAP.saturating_mul(waiting);

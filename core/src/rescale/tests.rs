@@ -23,6 +23,33 @@ fn a_multiple_goes_shard_by_shard() {
 }
 
 #[test]
+fn a_step_takes_in_what_goes_with_its_shards() {
+    let live = Plan::of_total(4);
+    let mut change = Rescale::begin(&live, 8, String::new()).unwrap();
+    change.advance(&mut live.clone(), |_| Observed::Live, |_| false);
+    let pair = |shard: ShardId| {
+        let first = shard.number() / 2 * 2;
+        [first, first + 1]
+            .map(|number| ShardId::new(number, 4).unwrap())
+            .to_vec()
+    };
+    change.widen(&live, pair);
+    let step = change.step.as_ref().unwrap();
+    assert_eq!(step.old, plan(&["0/4", "1/4"]));
+    assert_eq!(step.new, plan(&["0/8", "1/8", "4/8", "5/8"]));
+    assert_eq!(change.steps, 3, "two of four became one");
+    change.widen(&live, |shard| vec![shard]);
+    assert_eq!(change.steps, 3);
+
+    // 0 and 2 of 4 give way to 0 of 2, and take 1 and 3 with them.
+    let mut back = Rescale::begin(&live, 2, String::new()).unwrap();
+    back.advance(&mut live.clone(), |_| Observed::Live, |_| false);
+    back.widen(&live, pair);
+    assert_eq!(back.steps, 1);
+    assert_eq!(back.step.unwrap().new, Plan::of_total(2));
+}
+
+#[test]
 fn numbers_without_a_common_divisor_start_the_new_set_beside_the_old() {
     assert_eq!(
         steps(&Plan::of_total(5), 7),

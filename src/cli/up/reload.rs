@@ -25,6 +25,7 @@ pub(super) struct Reloader {
     pub(super) address: SocketAddr,
     pub(super) program: PathBuf,
     pub(super) pools: Vec<PoolSettings>,
+    pub(super) assigns: bool,
     pub(super) handle: ManagerHandle,
     pub(super) webhook: watch::Sender<Webhook>,
     pub(super) router: watch::Sender<Router>,
@@ -81,7 +82,14 @@ impl Reloader {
         let cors = cors(&args).map_err(bad)?;
         // The other pools stay as they are.
         let pools = self.pools.clone();
-        let mut settings = settings(&args, self.address, token.as_deref(), &self.program, pools);
+        let assigns = args.assigns().map_err(bad)?;
+        if assigns != self.assigns {
+            let text =
+                "WORKER_COMMAND now gets its shards in another way: that needs a restart of the manager";
+            return Err(bad(ConfigError(text.to_owned())));
+        }
+        let token_now = token.as_deref();
+        let mut settings = settings(&args, self.address, token_now, &self.program, pools, assigns);
         settings.inherit = new.inherit;
         let for_workers = new
             .changes

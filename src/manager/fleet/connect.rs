@@ -20,6 +20,11 @@ impl Fleet {
         request: &ConnectRequest,
         now: Tick,
     ) -> Result<(Option<Grant>, Connection), ConnectError> {
+        if let Caller::Child { worker, .. } = &request.caller
+            && let Some(entry) = self.workers.get_mut(worker)
+        {
+            entry.asked = true;
+        }
         let unavailable = |reason: String| ConnectError::Unavailable {
             reason,
             retry_seconds: RETRY_SECONDS,
@@ -30,7 +35,8 @@ impl Fleet {
         if let Some(reason) = self.waits_for_discord().or_else(|| self.halted_because()) {
             return Err(unavailable(reason));
         }
-        if !self.may_hold(&request.caller) || self.has_its_slot(&request.caller) {
+        let is_given = self.is_given_shards(&request.caller) || self.has_its_slot(&request.caller);
+        if is_given || !self.may_hold(&request.caller) {
             return Err(ConnectError::NoShardFree);
         }
         let identify = match self.is_discord() {
@@ -134,6 +140,9 @@ impl Fleet {
             .ok_or(IdentifyError::UnknownSession)?;
         if !self.table.plan().contains(shard) {
             return Err(IdentifyError::OutOfPlan);
+        }
+        if self.line.asks_after_all(shard, now) {
+            self.refund_start(session);
         }
         // Who asks again without having said what became of the last permit
         // may have used it this moment.

@@ -48,7 +48,11 @@ impl Fleet {
         let mut unstarted = Vec::new();
         for effect in turn.effects {
             match effect {
-                Effect::Start { worker, .. } => {
+                Effect::Start { worker, assigned, .. } => {
+                    for (_, session) in assigned {
+                        self.refund_start(session);
+                        self.table.undo(session, now);
+                    }
                     self.start_undone(&worker, now);
                     unstarted.push(worker);
                 }

@@ -37,9 +37,14 @@ impl Fleet {
             whole: count(self.running().count()) > desired.enough_workers() && self.is_whole(),
             may_restart: self.may_restart(),
         };
+        self.assigning.begin_a_look();
+        self.stop_unplanned();
         for action in self.reconciler.poll(&desired, &observed, now) {
             match action {
-                Action::Start { worker, shards } => self.start(worker, shards, now),
+                Action::Start { worker, shards } if self.settings.assigns => {
+                    self.start_assigned(worker, shards, now);
+                }
+                Action::Start { worker, shards } => self.start(worker, shards, Vec::new(), now),
                 Action::Stop { worker, cause } => self.stop(worker, cause),
             }
         }
@@ -142,6 +147,7 @@ impl Fleet {
     fn views(&mut self, now: Tick) -> BTreeMap<WorkerId, WorkerView> {
         let some_free = self.hands_out() && self.table.free_count() > 0;
         let rescaling = self.is_rescaling();
+        let register_within = self.settings.register_within;
         let held = self.table.children();
         let mut views = BTreeMap::new();
         for (id, worker) in &mut self.workers {
@@ -152,9 +158,12 @@ impl Fleet {
             worker.idle_since = since(short && !some_free && !rescaling, worker.idle_since);
             let late = worker
                 .short_since
-                .is_some_and(|since| now >= since + self.settings.register_within);
+                .is_some_and(|since| now >= since + register_within);
             worker.passes = holding <= worker.held && (worker.passes || late && holding > 0);
             worker.held = holding;
+            if holding > 0 {
+                worker.unregistered = None;
+            }
             views.insert(id.clone(), worker.view(held));
         }
         views

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use shardman_core::lease::{BeatError, BeatReport, Claim, Holder};
 use shardman_core::reconcile::StopCause;
@@ -91,7 +92,7 @@ impl Fleet {
 
     /// Takes a slot on behalf of a child that is about to start: that of its
     /// own number, if it is free.
-    pub(super) fn assign_slot(&mut self, worker: &WorkerId, now: Tick) -> Option<ShardId> {
+    pub(super) fn assign_slot(&mut self, worker: &WorkerId, now: Tick) -> Option<(ShardId, SessionId)> {
         if self.settings.register != Register::Process {
             return None;
         }
@@ -100,28 +101,22 @@ impl Fleet {
         let own = own.filter(|slot| self.table.is_free(*slot));
         let slot = own.or_else(|| self.table.lowest_free())?;
         let bits = u128::from(self.dice.roll()) << 64 | u128::from(self.dice.roll());
+        let session = SessionId::from_random(bits);
         let claim = Claim {
             holder: Holder::Child(worker.clone()),
-            session: SessionId::from_random(bits),
+            session,
             key: None,
         };
-        let epoch = self.table.assign(slot, claim, now).ok()?;
+        let epoch = self.table.assign(slot, claim, Duration::ZERO, now).ok()?;
         info!(shard.id = %slot, worker.id = %worker, "{} is held for worker {worker} (epoch {epoch})", self.name(slot));
         self.follow_leases(now);
-        Some(slot)
+        Some((slot, session))
     }
 
     /// Nothing more will be heard of a slot that is held for a child.
     pub(super) fn child_runs(&mut self, worker: &WorkerId, now: Tick) {
         if self.settings.register == Register::Process {
             self.table.runs(worker, now);
-        }
-    }
-
-    /// A start did not become durable, and neither did the lease with it.
-    pub(super) fn take_back_slot(&mut self, worker: &WorkerId, now: Tick) {
-        if self.settings.register == Register::Process {
-            self.table.worker_gone(worker, now);
         }
     }
 

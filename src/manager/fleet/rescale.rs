@@ -125,6 +125,7 @@ impl Fleet {
             self.line.leave(shard);
         }
         self.table.set_plan(plan, now);
+        self.assigning.plan_changed();
         self.changed = true;
     }
 
@@ -187,6 +188,9 @@ impl Fleet {
                             names(&step.old)
                         ),
                         None => debug!("rescale to {}: {done} of {steps} steps done", rescale.target),
+                    }
+                    if progress == Progress::Changed {
+                        rescale.widen(&self.live, |shard| self.assigned_together(shard));
                     }
                     self.writes.push(Write::Rescale(Some(rescale.clone())));
                     self.rescale = Some(rescale);

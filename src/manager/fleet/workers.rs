@@ -6,7 +6,7 @@ use std::time::Duration;
 use shardman_core::reconcile::{Phase, StopCause, WorkerView};
 use shardman_core::restart::{RestartPolicy, RestartRecord, RestartStep};
 use shardman_core::timeline::{Kind, Subject};
-use shardman_core::{ShardId, Tick, WorkerId};
+use shardman_core::{SessionId, ShardId, Tick, WorkerId};
 use tracing::{error, info, warn};
 
 use super::{Alert, AlertKind, Effect, Fleet};
@@ -53,6 +53,11 @@ pub(in crate::manager) struct Worker {
     pub(super) held: u32,
     /// It left a free shard alone for too long, and has taken none since.
     pub(super) passes: bool,
+    /// What was said when a run was stopped for holding no shard, until one
+    /// holds some.
+    pub(super) unregistered: Option<String>,
+    /// It called `GET /connect`.
+    pub(super) asked: bool,
     /// Why it was told to stop.
     pub(super) stopped_for: Option<StopCause>,
     /// Its end was asked for, and its next run is to follow at once.
@@ -131,6 +136,7 @@ impl Fleet {
                 }
             }
             WorkerEvent::NotStarted { worker, error } => {
+                self.unspend_assigned(&worker);
                 self.ended(&worker, &format!("could not be started: {error}"), None, &[], now);
             }
             WorkerEvent::Gone {
@@ -188,9 +194,13 @@ impl Fleet {
         let steady = entry
             .last_start
             .map_or(entry.started, |start| start.max(entry.started));
-        let step = entry
-            .restarts
-            .on_exit(&policy, code, now.since(steady), chance, now);
+        let unregistered = stopped_for == Some(StopCause::NeverRegistered);
+        let uptime = if unregistered {
+            Duration::ZERO
+        } else {
+            now.since(steady)
+        };
+        let step = entry.restarts.on_exit(&policy, code, uptime, chance, now);
         let crash_looping = entry.restarts.exits == policy.loop_exits;
         let (run, next) = match step {
             RestartStep::StartAt(until) => {
@@ -216,6 +226,7 @@ impl Fleet {
             warn!(worker.id = %worker, "worker {worker} said: {line}");
         }
         // A halted fleet has told why already, and so has a paused restart.
+        let told = told || unregistered;
         if (run == Run::Halted || crash_looping) && self.halted.is_none() && !told {
             let verdict = if run == Run::Halted {
                 "is halted"
@@ -309,11 +320,17 @@ impl Fleet {
             };
             entry.restarts_at_once = false;
         }
-        self.take_back_slot(worker, now);
     }
 
-    pub(super) fn start(&mut self, worker: WorkerId, shards: u32, now: Tick) {
-        let slot = self.assign_slot(&worker, now);
+    /// `assigned` is what it is given, where it does not ask.
+    pub(super) fn start(
+        &mut self,
+        worker: WorkerId,
+        shards: u32,
+        mut assigned: Vec<(ShardId, SessionId)>,
+        now: Tick,
+    ) {
+        assigned.extend(self.assign_slot(&worker, now));
         let credential = format!("{:016x}{:016x}", self.dice.roll(), self.dice.roll());
         let record = WorkerRecord {
             worker: worker.clone(),
@@ -332,13 +349,14 @@ impl Fleet {
             entry.restarts = earlier.restarts;
             entry.last_exit = earlier.last_exit;
             entry.last_lines = earlier.last_lines;
+            entry.unregistered = earlier.unregistered;
         }
         self.workers.insert(worker.clone(), entry);
         self.rest_is_over(&worker);
         self.effects.push(Effect::Start {
             worker,
             shards,
-            slot,
+            assigned,
             credential,
         });
     }
@@ -355,10 +373,14 @@ impl Fleet {
                 // In a commit that shows whether the disk takes the next start.
                 self.writes.push(Write::Worker(entry.record.clone()));
             }
-            StopCause::NeverRegistered | StopCause::LeaseLapsed => {
+            StopCause::NeverRegistered => self.never_registered(&worker),
+            StopCause::LeaseLapsed => {
                 warn!(worker.id = %worker, "worker {worker} is stopped: {}", cause.as_str());
             }
         }
+        let Some(entry) = self.workers.get_mut(&worker) else {
+            return;
+        };
         entry.run = Run::Stopping;
         entry.stopped_for = Some(cause);
         entry.restarts_at_once |= cause == StopCause::Room;
@@ -381,6 +403,8 @@ impl Worker {
             idle_since: None,
             held: 0,
             passes: false,
+            unregistered: None,
+            asked: false,
             stopped_for: None,
             restarts_at_once: false,
         }

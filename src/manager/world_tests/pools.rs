@@ -123,13 +123,13 @@ impl World {
         match effect {
             Effect::Start {
                 worker,
-                slot,
+                assigned,
                 credential,
                 ..
             } => {
                 self.starts += 1;
                 self.pids += 1;
-                let slot = slot.expect("a slot is held for it").number();
+                let slot = assigned[0].0.number();
                 let hash = supervisor::hash(credential.as_bytes());
                 let taken = self.processes.values().find(|(_, process)| process.slot == slot);
                 assert!(taken.is_none(), "slot {slot} of {worker} is held by {taken:?}");
