@@ -36,7 +36,7 @@ pub use view::Summary;
 
 use crate::clock::Clock;
 use crate::store::{LeaseStore, StoreError};
-use crate::supervisor::{Host, Supervisor, WorkerEvent, memory};
+use crate::supervisor::{Host, Supervisor, WorkerEvent, memory, pressure};
 use effects::Effects;
 use fleet::{Dice, Fleet, LOOK_EVERY, Turn};
 use handle::Shared;
@@ -55,6 +55,9 @@ const HEARTBEAT: Duration = Duration::from_millis(250);
 
 /// The owner was held up by the host when it wakes this much late.
 const STALL: Duration = Duration::from_millis(500);
+
+/// How often the kernel counts the pressure on the host anew (Linux, "PSI").
+const LOOK_AT_HOST: Duration = Duration::from_secs(2);
 
 /// A write that failed is tried again after this pause.
 const RETRY_WRITES: Duration = Duration::from_secs(1);
@@ -76,6 +79,8 @@ pub struct Manager<S> {
     retry_writes_at: Option<Tick>,
     /// When the children's memory is looked at again.
     measure_at: Tick,
+    /// When the host is.
+    look_at_host: Tick,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -134,6 +139,7 @@ impl<S: LeaseStore> Manager<S> {
             worker_events,
             retry_writes_at: None,
             measure_at: clock.now(),
+            look_at_host: clock.now(),
         };
         // The children of the last run are known before anyone is served.
         manager.turn(Vec::new()).await;
@@ -161,7 +167,7 @@ impl<S: LeaseStore> Manager<S> {
                     "the host held the manager up for {:.1} s; every lease gets them added",
                     late.as_secs_f64()
                 );
-                shared.fleet().table.forgive(late);
+                shared.fleet().forgive(late, shared.clock.now());
             }
             self.measure();
             let began = shared.clock.now();
@@ -172,15 +178,21 @@ impl<S: LeaseStore> Manager<S> {
                     "a turn took {:.1} s, on the disk most likely; every lease gets them added",
                     took.as_secs_f64()
                 );
-                shared.fleet().table.forgive(took);
+                shared.fleet().forgive(took, shared.clock.now());
             }
         }
         self.turn(Vec::new()).await;
     }
 
-    /// Notes what a shard's memory is, for decisions that need no operator.
+    /// Notes how the host is and what a shard's memory is, for decisions that
+    /// need no operator.
     fn measure(&mut self) {
         let now = self.shared.clock.now();
+        if now >= self.look_at_host {
+            self.look_at_host = now + LOOK_AT_HOST;
+            let signs = pressure::read();
+            self.shared.fleet().set_host_signs(signs);
+        }
         if now >= self.measure_at {
             self.measure_at = now + LOOK_EVERY;
             let holding = view::holding(&self.shared.fleet());

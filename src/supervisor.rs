@@ -17,6 +17,7 @@ use crate::store::ProcessId;
 mod child;
 pub(crate) mod memory;
 mod output;
+pub(crate) mod pressure;
 mod unix;
 
 pub(crate) use output::Logs;

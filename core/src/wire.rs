@@ -318,7 +318,8 @@ pub struct RestartView {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct WorkerView {
     pub worker: String,
-    /// `running`, `stopping`, `backing_off` or `halted`.
+    /// `running`, `lapsed` (a lease of it lapsed, and it is not stopped yet),
+    /// `stopping`, `backing_off` or `halted`.
     pub state: String,
     pub pid: Option<i32>,
     pub shards: u32,

@@ -179,6 +179,7 @@ fn settings(args: &UpArgs, address: SocketAddr, token: Option<&str>) -> anyhow::
         reserve_percent: args.budget_reserve,
         worker_starts_percent: args.worker_starts,
         grace: args.stop_seconds,
+        kills_at_once: args.kills_at_once,
         logs: args.data_dir.join("logs"),
         forget_resume_points: args.sim.is_some(),
     })

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use shardman_core::brake::{Brake, HostSigns};
 use shardman_core::identify::{IDENTIFY_GAP, IdentifyLine, Permit, USE_WITHIN};
 use shardman_core::lease::{Holder, LeaseRecord, LeaseTable};
 use shardman_core::ledger::Ledger;
@@ -25,6 +26,7 @@ use crate::store::{DiscordFacts, HaltRecord, Saved, Write};
 use crate::supervisor::Processes;
 
 mod beat;
+mod brake;
 mod connect;
 mod count;
 mod dice;
@@ -101,8 +103,9 @@ pub(super) struct Fleet {
     flush_at: Option<Tick>,
     changed: bool,
     reconciler: Reconciler,
-    /// Children that lost a lease since the last look.
-    lapsed: Vec<WorkerId>,
+    /// Holds back kills for lapsed leases.
+    pub(super) brake: Brake,
+    host_signs: HostSigns,
     writes: Vec<Write>,
     answers: Vec<Answer>,
     effects: Vec<Effect>,
@@ -183,7 +186,8 @@ impl Fleet {
             flush_at: None,
             changed: true,
             reconciler: Reconciler::default(),
-            lapsed: Vec::new(),
+            brake: brake::new(&settings),
+            host_signs: HostSigns::default(),
             writes,
             answers: Vec::new(),
             effects: Vec::new(),
@@ -242,6 +246,7 @@ impl Fleet {
                 .as_ref()
                 .and_then(|rolling| rolling.poll_timeout(now)),
             self.starts_timeout(now),
+            self.brake.poll_timeout(now),
             self.next_step_due(now),
             self.flush_at,
         ]
@@ -283,7 +288,13 @@ impl Fleet {
                     info!(shard.id = %shard, "shard {shard} was given back");
                     self.answers.push(Answer::Disconnect { reply });
                 }
-                Err(_) => drop(reply.send(Err(DisconnectError::UnknownSession))),
+                Err(_) => match self.give_up(&caller, session) {
+                    Some(shard) => {
+                        info!(shard.id = %shard, "shard {shard} was given up by the worker that had lost it");
+                        self.answers.push(Answer::Disconnect { reply });
+                    }
+                    None => drop(reply.send(Err(DisconnectError::UnknownSession))),
+                },
             },
             Request::Identify {
                 caller,

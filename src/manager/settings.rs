@@ -56,6 +56,9 @@ pub struct Settings {
     pub worker_starts_percent: u32,
     /// How long a child may take to stop before it is killed.
     pub grace: Duration,
+    /// The most children that may be away at once because they were killed for
+    /// a lapsed lease; `None` for four, or a tenth of them.
+    pub kills_at_once: Option<u32>,
     /// For what children print.
     pub logs: PathBuf,
     /// Gateway sessions of earlier runs are worth nothing: the simulator that
@@ -78,6 +81,7 @@ impl Settings {
             reserve_percent: 10,
             worker_starts_percent: 25,
             grace: Duration::ZERO,
+            kills_at_once: None,
             logs,
             forget_resume_points: false,
         }

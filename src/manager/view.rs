@@ -69,6 +69,7 @@ fn trouble(fleet: &Fleet) -> Vec<String> {
     trouble.extend(fleet.store_trouble.clone());
     trouble.extend(fleet.halted_because());
     trouble.extend(fleet.starts_used_up());
+    trouble.extend(fleet.brake_words());
     trouble.extend(fleet.count_trouble());
     trouble.extend(fleet.restart_paused());
     trouble.extend(fleet.over_their_share());
@@ -199,6 +200,7 @@ fn worker_views(fleet: &Fleet, now: Tick) -> Vec<WorkerView> {
         .iter()
         .map(|(id, worker)| {
             let (state, restart_in) = match worker.run {
+                Run::Running if !worker.record.condemned.is_empty() => ("lapsed", None),
                 Run::Running => ("running", None),
                 Run::Stopping => ("stopping", None),
                 Run::BackingOff { until } => ("backing_off", Some(until.since(now).as_secs_f64())),

@@ -77,12 +77,15 @@ impl Fleet {
             }
             None => info!(shard.id = %shard, "shard {shard} goes to an external worker (epoch {epoch})"),
         }
-        self.effects.push(Effect::Alert(Alert {
-            kind: AlertKind::Connect,
-            shard: Some(shard),
-            text: "a worker took the shard".to_owned(),
-            last_beat_ms: self.clock.wall_ms(),
-        }));
+        // Of those that lapsed together the end is told, for all of them.
+        if holder.child().is_none() || !self.brake.is_on() {
+            self.effects.push(Effect::Alert(Alert {
+                kind: AlertKind::Connect,
+                shard: Some(shard),
+                text: "a worker took the shard".to_owned(),
+                last_beat_ms: self.clock.wall_ms(),
+            }));
+        }
         let grant = Grant {
             session,
             spent: request.identify == IdentifyPlan::Sleep,

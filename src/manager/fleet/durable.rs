@@ -180,12 +180,15 @@ impl Fleet {
     fn lapsed(&mut self, shard: ShardId, child: Option<&WorkerId>, silent_ms: u64, now: Tick) {
         let seconds = silent_ms / 1000;
         warn!(shard.id = %shard, lease.silent_ms = silent_ms, "lease lost on shard {shard}: no beat for {seconds} s");
-        self.effects.push(Effect::Alert(Alert {
-            kind: AlertKind::Disconnect,
-            shard: Some(shard),
-            text: format!("no beat for {seconds} s"),
-            last_beat_ms: self.clock.wall_ms().saturating_sub(silent_ms),
-        }));
+        // One word is said for all of them, where many lapse together.
+        if child.is_none() || !self.brake.is_on() {
+            self.effects.push(Effect::Alert(Alert {
+                kind: AlertKind::Disconnect,
+                shard: Some(shard),
+                text: format!("no beat for {seconds} s"),
+                last_beat_ms: self.clock.wall_ms().saturating_sub(silent_ms),
+            }));
+        }
         if let Some(worker) = child {
             self.condemn(worker, shard, now);
         }
