@@ -7,6 +7,7 @@ mod support;
 
 mod alerts;
 mod bots;
+mod brake;
 mod budget;
 mod config;
 mod connect;
