@@ -19,6 +19,7 @@ mod handle;
 mod keys;
 mod log;
 mod request;
+mod restarts;
 mod settings;
 mod view;
 #[cfg(test)]
@@ -27,10 +28,11 @@ mod world_tests;
 pub use alert::{Alert, AlertKind};
 pub use handle::{
     BeatError, BeatReport, Caller, ConnectError, ConnectRequest, Connection, DisconnectError, IdentifyError,
-    IdentifyOutcome, IdentifyPlan, ManagerHandle, RescaleError, RestartError,
+    IdentifyOutcome, IdentifyPlan, ManagerHandle, RescaleError,
 };
 pub use log::LogSpan;
 pub use request::DiscordNews;
+pub use restarts::{RestartError, RestartRequest};
 pub use settings::{Count, RescaleMode, Settings, WorkerProgram};
 pub use view::Summary;
 

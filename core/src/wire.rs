@@ -295,7 +295,7 @@ pub struct ShardView {
 }
 
 /// A planned restart of workers, one at a time.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RestartView {
     /// RFC 3339, UTC, microseconds: when it was asked for.
     pub asked_at: String,
@@ -308,8 +308,15 @@ pub struct RestartView {
     pub current: Option<String>,
     /// What it waits for, in words.
     pub waiting_for: Option<String>,
-    /// Why it is paused: what became of the worker that was restarted last.
+    /// Why it is paused: what became of the worker that was restarted last, or
+    /// that an operator holds it.
     pub paused: Option<String>,
+    /// An operator holds it.
+    #[serde(default)]
+    pub on_hold: bool,
+    /// Seconds for which the first worker has to stay healthy.
+    #[serde(default)]
+    pub canary: Option<f64>,
     /// Workers whose turn is still to come, in order.
     pub queue: Vec<String>,
 }

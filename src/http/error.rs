@@ -38,6 +38,9 @@ pub(super) enum Refusal {
     /// A change that is not safe, with every reason.
     Unsafe(String),
     WorkerNotFound,
+    ShardNotFound,
+    /// Nobody that we started holds the shard.
+    ShardNotHeld(String),
     /// There is no worker to restart.
     NoWorkerRuns,
     RestartUnderWay,
@@ -103,6 +106,8 @@ impl Refusal {
             Self::NotHalted => (StatusCode::CONFLICT, "The fleet is not halted"),
             Self::Unsafe(reasons) => (StatusCode::CONFLICT, reasons),
             Self::WorkerNotFound => (StatusCode::NOT_FOUND, "Worker Not Found"),
+            Self::ShardNotFound => (StatusCode::NOT_FOUND, "Shard Not Found"),
+            Self::ShardNotHeld(reason) => (StatusCode::CONFLICT, reason),
             Self::NoWorkerRuns => (StatusCode::CONFLICT, "No worker runs"),
             Self::RestartUnderWay => (
                 StatusCode::CONFLICT,
@@ -133,6 +138,8 @@ impl Refusal {
             | Self::NotHalted
             | Self::Unsafe(_)
             | Self::WorkerNotFound
+            | Self::ShardNotFound
+            | Self::ShardNotHeld(_)
             | Self::NoWorkerRuns
             | Self::RestartUnderWay
             | Self::NoRestartUnderWay
@@ -157,6 +164,8 @@ impl IntoResponse for Refusal {
             | Self::NotHalted
             | Self::Unsafe(_)
             | Self::WorkerNotFound
+            | Self::ShardNotFound
+            | Self::ShardNotHeld(_)
             | Self::NoWorkerRuns
             | Self::RestartUnderWay
             | Self::NoRestartUnderWay
@@ -203,6 +212,8 @@ impl From<RestartError> for Refusal {
     fn from(error: RestartError) -> Self {
         match error {
             RestartError::UnknownWorker => Self::WorkerNotFound,
+            RestartError::UnknownShard => Self::ShardNotFound,
+            RestartError::NotHeld(_) => Self::ShardNotHeld(error.to_string()),
             RestartError::NothingRuns => Self::NoWorkerRuns,
             RestartError::UnderWay => Self::RestartUnderWay,
             RestartError::NotUnderWay => Self::NoRestartUnderWay,

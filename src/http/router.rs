@@ -37,6 +37,8 @@ fn routes() -> Vec<Route> {
             "POST, DELETE",
             post(restart::begin).delete(restart::cancel),
         ),
+        route("/fleet/restart/pause", "POST", post(restart::pause)),
+        route("/fleet/restart/continue", "POST", post(restart::go_on)),
         route("/fleet/spend-reserve", "POST", post(fleet::spend_reserve)),
         route("/workers/{worker_id}/restart", "POST", post(restart::worker)),
         route("/workers/{worker_id}/logs", "GET", get(logs::worker)),

@@ -315,8 +315,12 @@ impl Fleet {
             Request::Worker(event) => self.worker_event(event, now),
             Request::Discord(news) => self.discord_news(news, now),
             Request::Stop => self.stop_all(),
-            Request::Restart { workers, reply } => match self.restart(workers, now) {
+            Request::Restart { request, reply } => match self.restart(request, now) {
                 Ok(begins) => self.answers.push(Answer::Restart { begins, reply }),
+                Err(error) => drop(reply.send(Err(error))),
+            },
+            Request::HoldRestart { hold, reply } => match self.hold_restart(hold) {
+                Ok(()) => self.answers.push(Answer::Restart { begins: false, reply }),
                 Err(error) => drop(reply.send(Err(error))),
             },
             Request::CancelRestart { reply } => match self.cancel_restart() {

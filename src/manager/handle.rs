@@ -85,21 +85,6 @@ pub enum DisconnectError {
     Unavailable { reason: String },
 }
 
-/// Why no restart begins, or none is cancelled.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RestartError {
-    #[error("there is no such worker")]
-    UnknownWorker,
-    #[error("no worker runs")]
-    NothingRuns,
-    #[error("a restart is under way")]
-    UnderWay,
-    #[error("no restart is under way")]
-    NotUnderWay,
-    #[error("it cannot be done now: {reason}")]
-    Unavailable { reason: String },
-}
-
 #[derive(Debug, Clone, PartialEq)]
 pub enum IdentifyOutcome {
     /// IDENTIFY may be sent now. The permit stays open for `open_seconds`.
@@ -319,34 +304,6 @@ impl ManagerHandle {
         answer.await.unwrap_or_else(|_| Err(gone()))
     }
 
-    /// Restarts these workers one after the other; none named means all. False
-    /// when none of them ran: they are started at once.
-    pub async fn restart(&self, workers: Vec<String>) -> Result<bool, RestartError> {
-        let (reply, answer) = oneshot::channel();
-        self.ask_about_restart(Request::Restart { workers, reply }, answer)
-            .await
-    }
-
-    /// Restarts no further worker.
-    pub async fn cancel_restart(&self) -> Result<(), RestartError> {
-        let (reply, answer) = oneshot::channel();
-        self.ask_about_restart(Request::CancelRestart { reply }, answer)
-            .await
-            .map(drop)
-    }
-
-    async fn ask_about_restart(
-        &self,
-        request: Request,
-        answer: oneshot::Receiver<Result<bool, RestartError>>,
-    ) -> Result<bool, RestartError> {
-        let gone = || RestartError::Unavailable {
-            reason: STOPPED.to_owned(),
-        };
-        self.requests.send(request).await.map_err(|_| gone())?;
-        answer.await.unwrap_or_else(|_| Err(gone()))
-    }
-
     /// Read while nobody waits for the fleet.
     fn memory(&self) -> Option<(u64, u64)> {
         let holding = view::holding(&self.shared.fleet());
@@ -364,4 +321,4 @@ impl ManagerHandle {
     }
 }
 
-const STOPPED: &str = "the manager is shutting down";
+pub(super) const STOPPED: &str = "the manager is shutting down";

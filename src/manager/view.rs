@@ -167,7 +167,9 @@ pub(super) fn holding(fleet: &Fleet) -> Vec<(i32, u32)> {
 
 fn restart_view(rolling: &Rolling) -> RestartView {
     let record = rolling.record();
+    let on_hold = record.on_hold && rolling.active();
     let state = match record.standing {
+        Standing::Running if record.on_hold => "paused",
         Standing::Running => "running",
         Standing::Paused { .. } => "paused",
         Standing::Done => "done",
@@ -184,7 +186,12 @@ fn restart_view(rolling: &Rolling) -> RestartView {
             .filter(|_| rolling.active())
             .map(|current| current.stopped.worker.to_string()),
         waiting_for: rolling.waiting_for().map(ToOwned::to_owned),
-        paused: rolling.paused().map(ToOwned::to_owned),
+        paused: rolling.paused().map_or_else(
+            || on_hold.then(|| "an operator holds it".to_owned()),
+            |reason| Some(reason.to_owned()),
+        ),
+        on_hold,
+        canary: (record.canary_ms > 0).then_some(record.canary_ms as f64 / 1000.0),
         queue: record
             .queue
             .iter()

@@ -77,7 +77,10 @@ fn write() -> impl Strategy<Value = Write> {
             standing: Standing::Paused {
                 worker,
                 reason: "r".into(),
+                canary: true,
             },
+            canary_ms: 30_000,
+            on_hold: true,
         })),
         (0u64..4, 0u32..3).prop_map(|(hour, starts)| Write::Starts(
             hour,

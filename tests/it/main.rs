@@ -9,6 +9,7 @@ mod alerts;
 mod bots;
 mod brake;
 mod budget;
+mod canary;
 mod config;
 mod connect;
 mod contract;
