@@ -315,7 +315,7 @@ impl Fleet {
             Request::Worker(event) => self.worker_event(event, now),
             Request::Discord(news) => self.discord_news(news, now),
             Request::Stop => self.stop_all(),
-            Request::Restart { request, reply } => match self.restart(request, now) {
+            Request::Restart { request, reply } => match self.restart(&request, now) {
                 Ok(begins) => self.answers.push(Answer::Restart { begins, reply }),
                 Err(error) => drop(reply.send(Err(error))),
             },

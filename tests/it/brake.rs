@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use rustix::process::Signal;
 
-use crate::support::{Shardman, Sim, eventually, seconds, signal, webhook};
+use crate::support::{Shardman, Sim, eventually, let_pass, seconds, signal, webhook};
 
 /// How many processes: few enough for two cores, and more where time is no
 /// object.
@@ -175,4 +175,31 @@ fn workers_that_only_stood_still_come_back_by_themselves() {
     assert_eq!(report.identify_count, u64::from(workers()));
     fleet.sim.assert_clean();
     assert!(fleet.shardman.stop().success());
+}
+
+#[test]
+fn a_manager_that_stands_still_takes_no_lease_from_anyone() {
+    let sim = Sim::start(6, 6, &[]);
+    let settings = [
+        ("DISCORD_API_URL", &*sim.url()),
+        ("BOT_TOKEN", "t"),
+        ("SHARDS_PER_WORKER", "1"),
+        ("MAX_SECONDS", "3"),
+    ];
+    let mut shardman = Shardman::up(&settings);
+    shardman.wait_ready(seconds(40.0));
+    signal(shardman.pid(), Signal::STOP);
+    let_pass(seconds(2.0 * 3.0));
+    signal(shardman.pid(), Signal::CONT);
+    eventually(seconds(20.0), "every shard resumed", || {
+        (sim.report().resume_count == 6).then_some(())
+    });
+    shardman.wait_ready(seconds(20.0));
+    let log = shardman.log();
+    assert_eq!(log.matches("lease lost on shard").count(), 0);
+    // A worker that reaches no manager for so long stops by itself.
+    assert_eq!(log.matches("is stopped: a lease of it lapsed").count(), 0);
+    assert_eq!(sim.report().identify_count, 6);
+    sim.assert_clean();
+    assert!(shardman.stop().success());
 }

@@ -20,7 +20,7 @@ impl Fleet {
     /// An operator wants these workers restarted; none named means all. One
     /// that does not run is started at once, however often it failed, also
     /// while a restart waits for it. False when that was all there was to do.
-    pub(super) fn restart(&mut self, request: RestartRequest, now: Tick) -> Result<bool, RestartError> {
+    pub(super) fn restart(&mut self, request: &RestartRequest, now: Tick) -> Result<bool, RestartError> {
         if self.stopping {
             let reason = "the manager is shutting down".to_owned();
             return Err(RestartError::Unavailable { reason });
@@ -29,7 +29,7 @@ impl Fleet {
         let workers: BTreeSet<WorkerId> = if all {
             self.running().cloned().collect()
         } else {
-            self.named(&request)?
+            self.named(request)?
         };
         if workers.is_empty() {
             return Err(RestartError::NothingRuns);
