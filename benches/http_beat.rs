@@ -102,7 +102,7 @@ async fn manager(leases: u32) -> (SocketAddr, Vec<String>) {
     let settings = Settings::leases_only(
         leases,
         Duration::from_secs(3600),
-        std::env::temp_dir().join("shardman-bench-logs"),
+        std::env::temp_dir().join("shardman-bench/logs"),
     );
     let secrets = Secrets {
         shared: SECRET.to_owned(),

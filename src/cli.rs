@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{Command, ConfigError};
 
 mod check;
+mod events;
 mod logs;
 mod manager;
 mod plan;
@@ -15,6 +16,7 @@ mod restart;
 mod resume;
 mod status;
 mod up;
+mod why;
 
 /// Exit code for a configuration that cannot be used (`EX_CONFIG`, sysexits.h).
 pub const EXIT_CONFIG: u8 = 78;
@@ -32,6 +34,8 @@ pub async fn run(command: Command) -> ExitCode {
         Command::Check(args) => check::check(*args).await,
         Command::Status(args) => status::status(args).await,
         Command::Logs(args) => logs::logs(args).await,
+        Command::Why(args) => why::why(args).await,
+        Command::Events(args) => events::events(args).await,
         Command::Plan(args) => plan::plan(args).await,
         Command::Rescale(args) => plan::rescale(args).await,
         Command::Restart(args) => restart::restart(args).await,

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, USER_AGENT};
-use hyper::{Method, Request, StatusCode};
+use hyper::body::Incoming;
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER, USER_AGENT};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as Pool;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -79,6 +80,29 @@ impl Client {
 
     pub async fn get(&self, url: &str, secret: &str) -> Result<Answer, CallError> {
         self.ask(Method::GET, url, secret).await
+    }
+
+    /// A stream of server-sent events, from behind event `seen` on. Only its
+    /// beginning must come in time.
+    pub async fn follow(
+        &self,
+        url: &str,
+        secret: &str,
+        seen: Option<u64>,
+    ) -> Result<Response<Incoming>, CallError> {
+        let mut secret = HeaderValue::from_str(secret).map_err(|_| CallError::BadSecret)?;
+        secret.set_sensitive(true);
+        let mut request = Request::get(url)
+            .header(AUTHORIZATION, secret)
+            .header(ACCEPT, "text/event-stream");
+        if let Some(seen) = seen {
+            request = request.header("last-event-id", seen);
+        }
+        let request = request.body(Full::default()).map_err(|_| CallError::BadUrl)?;
+        match tokio::time::timeout(TIMEOUT, self.pool.request(request)).await {
+            Ok(answer) => answer.map_err(|error| unreachable(&error)),
+            Err(_) => Err(CallError::Unreachable("no answer".to_owned())),
+        }
     }
 
     pub async fn post(&self, url: &str, secret: &str) -> Result<Answer, CallError> {

@@ -13,12 +13,16 @@ use shardman_worker::WorkerArgs;
 
 mod commands;
 mod parse;
+mod pools;
 mod secrets;
 mod up;
 
 use commands::RESTART_EXIT_CODES;
-pub use commands::{LogsArgs, ManagerArgs, PlanArgs, RescaleArgs, RestartArgs, StartArgs, StatusArgs};
+pub use commands::{
+    EventsArgs, LogsArgs, ManagerArgs, PlanArgs, RescaleArgs, RestartArgs, StartArgs, StatusArgs, WhyArgs,
+};
 pub use parse::{DiscordApi, Workers};
+pub use pools::pool_settings;
 pub use secrets::{SECRET_VARIABLES, SecretSettings, kept_secret};
 pub use up::UpArgs;
 
@@ -42,6 +46,10 @@ pub enum Command {
     Status(StatusArgs),
     /// Show what a worker printed, and follow it with -f
     Logs(LogsArgs),
+    /// Explain how a shard or a worker came to be what it is
+    Why(WhyArgs),
+    /// Show what happened and why, and follow it with -f
+    Events(EventsArgs),
     /// Show how many shards run, or what another number would cost
     Plan(PlanArgs),
     /// Change the number of shards while the bot runs, without a gap

@@ -12,6 +12,7 @@ mod connect;
 mod cors;
 mod docs;
 mod error;
+mod events;
 mod field;
 mod fleet;
 mod health;

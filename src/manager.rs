@@ -7,7 +7,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use shardman_core::Tick;
+use shardman_core::timeline::Kind;
+use shardman_core::{PoolId, Tick};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -18,9 +19,11 @@ mod fleet;
 mod handle;
 mod keys;
 mod log;
+mod pools;
 mod request;
 mod restarts;
 mod settings;
+mod timeline;
 mod view;
 #[cfg(test)]
 mod world_tests;
@@ -33,17 +36,20 @@ pub use handle::{
 pub use log::LogSpan;
 pub use request::DiscordNews;
 pub use restarts::{RestartError, RestartRequest};
-pub use settings::{Count, RescaleMode, Settings, WorkerProgram};
+pub use settings::{Count, PoolSettings, Register, RescaleMode, RestartRule, Settings, WorkerProgram};
+pub use timeline::MAX_READERS;
 pub use view::Summary;
 
 use crate::clock::Clock;
-use crate::store::{LeaseStore, StoreError};
+use crate::store::{LeaseStore, Saved, StoreError};
 use crate::supervisor::{Host, Supervisor, WorkerEvent, memory, pressure};
 use effects::Effects;
 use fleet::{Dice, Fleet, LOOK_EVERY, Turn};
 use handle::Shared;
 use keys::Keys;
+use pools::Pools;
 use request::Request;
+use timeline::History;
 
 /// Requests that may wait: as many as connections are served at once, so that
 /// a full queue is a burst, not a backlog.
@@ -102,25 +108,32 @@ impl<S: LeaseStore> Manager<S> {
         secrets: &Secrets,
         alerts: mpsc::Sender<Alert>,
     ) -> Result<(Self, ManagerHandle), StartError> {
-        let saved = store.load().await?;
+        let mut saved = store.load().await?;
         let clock = Clock::start();
         let settings = Arc::new(settings);
-        if !saved.leases.is_empty() {
-            info!(
-                "{} leases of the last run are kept, each with its full time",
-                saved.leases.len()
-            );
+        let leases = |saved: &Saved| saved.leases.len();
+        let kept = leases(&saved) + saved.pools.values().map(leases).sum::<usize>();
+        if kept > 0 {
+            info!("{kept} leases of the last run are kept, each with its full time");
         }
+        let history = History::open(&settings.events());
+        history.tell(
+            Kind::ManagerStarted,
+            &format!("the manager started, leases of the last run: {kept}"),
+        );
         let (events, worker_events) = mpsc::channel(1024);
         let supervisor = Supervisor::new(settings.logs.clone(), events).map_err(StartError::Logs)?;
-        let fleet = Fleet::restore(Arc::clone(&settings), clock, Dice::System, &Host, saved);
+        let pools = Pools::restore(&settings, clock, std::mem::take(&mut saved.pools));
+        let fleet = Fleet::restore(settings, clock, Dice::System, &Host, saved);
         let shared = Arc::new(Shared {
             fleet: Mutex::new(fleet),
+            pools,
             logs: supervisor.logs(),
             keys: Keys::new(&secrets.shared, secrets.operator.as_deref()),
             clock,
             wake: Notify::new(),
             summary: watch::Sender::new(Summary::default()),
+            history,
         });
         let (sender, requests) = mpsc::channel(REQUESTS);
         let handle = ManagerHandle {
@@ -129,7 +142,6 @@ impl<S: LeaseStore> Manager<S> {
         };
         let effects = Effects {
             shared: Arc::clone(&shared),
-            settings,
             supervisor,
             alerts,
         };
@@ -165,25 +177,32 @@ impl<S: LeaseStore> Manager<S> {
             }
             let late = shared.clock.now().since(due);
             if late > STALL {
-                warn!(
-                    "the host held the manager up for {:.1} s; every lease gets them added",
-                    late.as_secs_f64()
-                );
-                shared.fleet().forgive(late, shared.clock.now());
+                self.forgive(late, "the host held the manager up for");
             }
             self.measure();
             let began = shared.clock.now();
             self.turn(std::mem::take(&mut batch)).await;
             let took = shared.clock.now().since(began);
             if took > STALL {
-                warn!(
-                    "a turn took {:.1} s, on the disk most likely; every lease gets them added",
-                    took.as_secs_f64()
-                );
-                shared.fleet().forgive(took, shared.clock.now());
+                self.forgive(took, "the disk held the manager up, most likely, for");
             }
         }
         self.turn(Vec::new()).await;
+        shared.history.close().await;
+    }
+
+    /// No lease pays for the time in which nobody could be heard.
+    fn forgive(&self, stall: Duration, whose: &str) {
+        let text = format!(
+            "{whose} {:.1} s; every lease gets them added",
+            stall.as_secs_f64()
+        );
+        warn!("{text}");
+        self.shared.history.tell(Kind::ManagerStalled, &text);
+        for pool in self.shared.every_pool() {
+            let now = self.shared.clock.now();
+            self.shared.of_pool(pool.as_str()).forgive(stall, now);
+        }
     }
 
     /// Notes how the host is and what a shard's memory is, for decisions that
@@ -193,7 +212,9 @@ impl<S: LeaseStore> Manager<S> {
         if now >= self.look_at_host {
             self.look_at_host = now + LOOK_AT_HOST;
             let signs = pressure::read();
-            self.shared.fleet().set_host_signs(signs);
+            for pool in self.shared.every_pool() {
+                self.shared.of_pool(pool.as_str()).set_host_signs(signs);
+            }
         }
         if now >= self.measure_at {
             self.measure_at = now + LOOK_EVERY;
@@ -205,31 +226,47 @@ impl<S: LeaseStore> Manager<S> {
 
     fn due(&self, now: Tick) -> Tick {
         // While the disk takes nothing, what is due waits for the next try.
-        let next = self
-            .retry_writes_at
-            .or_else(|| self.shared.fleet().poll_timeout(now));
+        let of_pools = || {
+            let of_discord = self.shared.fleet().poll_timeout(now);
+            let others = self.shared.pools.iter();
+            let others = others.filter_map(|(_, fleet)| fleet.poll_timeout(now));
+            others.chain(of_discord).min()
+        };
+        let next = self.retry_writes_at.or_else(of_pools);
         next.map_or(now + HEARTBEAT, |next| next.min(now + HEARTBEAT))
     }
 
+    /// Every pool decides, and all of it becomes durable in one commit.
     async fn turn(&mut self, requests: Vec<Request>) {
-        let turn = {
+        let clock = self.shared.clock;
+        if self.retry_writes_at.is_some_and(|at| at > clock.now()) && requests.is_empty() {
+            return;
+        }
+        let (requests, mut others) = self.shared.pools.sort(requests);
+        // The time is read under each lock: no beat is later than it.
+        let decided = {
             let mut fleet = self.shared.fleet();
-            let now = self.shared.clock.now();
-            if self.retry_writes_at.is_some_and(|at| at > now) && requests.is_empty() {
-                return;
-            }
-            fleet.turn(requests, now)
+            fleet.turn(requests, clock.now())
         };
-        let written = if turn.writes.is_empty() {
+        let mut turns = vec![(PoolId::discord(), decided)];
+        for (pool, mut fleet) in self.shared.pools.iter() {
+            let requests = others.remove(pool).unwrap_or_default();
+            turns.push((pool.clone(), fleet.turn(requests, clock.now())));
+        }
+        let writes = turns
+            .iter()
+            .flat_map(|(pool, turn)| pools::writes_of(pool, &turn.writes));
+        let writes: Vec<_> = writes.collect();
+        let written = if writes.is_empty() {
             Ok(())
         } else {
-            self.store.commit(turn.writes.clone()).await
+            self.store.commit(writes).await
         };
         match written {
-            Ok(()) => self.act(turn),
-            Err(error) => self.not_written(turn, &error),
+            Ok(()) => self.act(turns),
+            Err(error) => self.not_written(turns, &error),
         }
-        let summary = view::summary(&self.shared.fleet());
+        let summary = pools::summary(&self.shared);
         self.shared.summary.send_if_modified(|old| {
             let changed = *old != summary;
             *old = summary;
@@ -237,28 +274,51 @@ impl<S: LeaseStore> Manager<S> {
         });
     }
 
-    fn act(&mut self, turn: Turn) {
+    fn act(&mut self, turns: Vec<(PoolId, Turn)>) {
         self.retry_writes_at = None;
-        if !turn.writes.is_empty() && self.shared.fleet().store_trouble.take().is_some() {
+        if turns.iter().any(|(_, turn)| !turn.writes.is_empty()) && self.set_store_trouble(None) {
             info!("the disk takes writes again");
+            self.shared
+                .history
+                .tell(Kind::DiskBack, "the disk takes writes again");
         }
-        turn.answers.into_iter().for_each(request::Answer::send);
-        turn.effects
-            .into_iter()
-            .for_each(|effect| self.effects.run(effect));
+        for (_, turn) in turns {
+            self.shared.history.publish(turn.notes);
+            turn.answers.into_iter().for_each(request::Answer::send);
+            turn.effects
+                .into_iter()
+                .for_each(|effect| self.effects.run(effect));
+        }
     }
 
-    fn not_written(&mut self, turn: Turn, error: &StoreError) {
+    fn not_written(&mut self, turns: Vec<(PoolId, Turn)>, error: &StoreError) {
         let reason = error.to_string();
-        let mut fleet = self.shared.fleet();
-        if fleet.store_trouble.is_none() {
+        if !self.set_store_trouble(Some(&reason)) {
             error!("nothing can be leased: {reason}");
+            self.shared
+                .history
+                .tell(Kind::DiskTrouble, &format!("nothing can be leased: {reason}"));
         }
         let now = self.shared.clock.now();
-        fleet.store_trouble = Some(reason.clone());
-        let effects = fleet.undo(turn, &reason, now);
-        drop(fleet);
-        effects.into_iter().for_each(|effect| self.effects.run(effect));
+        for (pool, mut turn) in turns {
+            let mut fleet = self.shared.of_pool(pool.as_str());
+            let notes = fleet.still_true(&mut turn);
+            let effects = fleet.undo(turn, &reason, now);
+            drop(fleet);
+            self.shared.history.publish(notes);
+            effects.into_iter().for_each(|effect| self.effects.run(effect));
+        }
         self.retry_writes_at = Some(now + RETRY_WRITES);
+    }
+
+    /// Tells every pool how the disk is. Whether there was trouble before.
+    fn set_store_trouble(&self, trouble: Option<&str>) -> bool {
+        let mut before = false;
+        for pool in self.shared.every_pool() {
+            let mut fleet = self.shared.of_pool(pool.as_str());
+            before |= fleet.store_trouble.is_some();
+            fleet.store_trouble = trouble.map(str::to_owned);
+        }
+        before
     }
 }

@@ -16,7 +16,7 @@ use shardman_core::ledger::Counter;
 use shardman_core::rescale::Rescale;
 use shardman_core::resume::SavedPoint;
 use shardman_core::rolling::RollingRecord;
-use shardman_core::{Epoch, Plan, ShardId, WorkerId};
+use shardman_core::{Epoch, Plan, PoolId, ShardId, WorkerId};
 
 mod disk;
 mod memory;
@@ -48,6 +48,10 @@ pub enum Write {
     Resume(ShardId, Option<SavedPoint>),
     Worker(WorkerRecord),
     WorkerGone(WorkerId),
+    /// A place that has done its work; `None` when it is to run again.
+    Rest(WorkerId, Option<RestRecord>),
+    /// A change of another pool than `discord`, which keeps records of its own.
+    Pool(PoolId, Box<Write>),
 }
 
 /// What Discord last said about the bot, so that known counts stay in force
@@ -97,6 +101,15 @@ pub struct WorkerRecord {
     pub started_at_ms: u64,
 }
 
+/// Why a place is not started again, also by the next manager.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestRecord {
+    /// How its last run ended.
+    pub how: String,
+    /// SHA-256 of its command, in hex: another command is another task.
+    pub command: String,
+}
+
 /// A process that cannot be mistaken for a later one with the same pid.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessId {
@@ -121,6 +134,9 @@ pub struct Saved {
     pub leases: Vec<LeaseRecord>,
     pub resume: BTreeMap<ShardId, SavedPoint>,
     pub workers: Vec<WorkerRecord>,
+    pub rests: BTreeMap<WorkerId, RestRecord>,
+    /// Those of other pools. None of them has pools in turn.
+    pub pools: BTreeMap<PoolId, Saved>,
 }
 
 #[derive(Debug, thiserror::Error)]

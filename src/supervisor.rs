@@ -86,6 +86,17 @@ pub enum WorkerEvent {
     },
 }
 
+impl WorkerEvent {
+    /// Whom it is about.
+    pub(crate) fn worker(&self) -> &WorkerId {
+        match self {
+            Self::Started { worker, .. } | Self::NotStarted { worker, .. } | Self::Gone { worker, .. } => {
+                worker
+            }
+        }
+    }
+}
+
 /// A part of what a worker printed.
 #[derive(Debug, PartialEq, Eq)]
 pub struct LogPart {

@@ -17,6 +17,9 @@ pub fn start() {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // They would go to standard error as well, and panic where the full
+        // disk that it is written to caused them.
+        .log_internal_errors(false)
         .with_target(false);
     if std::io::stderr().is_terminal() {
         let text_alone = debug_fn(|writer, field, value| match field.name() {

@@ -160,6 +160,16 @@ impl WorkerId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The name of its pool: no pool's name ends where another's worker does.
+    pub fn pool(&self) -> &str {
+        self.0.rsplit_once('-').map_or("", |(pool, _)| pool)
+    }
+
+    /// Its place in the pool.
+    pub fn index(&self) -> Option<u32> {
+        self.0.rsplit_once('-').and_then(|(_, index)| index.parse().ok())
+    }
 }
 
 impl From<&str> for WorkerId {
@@ -179,10 +189,46 @@ impl fmt::Display for WorkerId {
 #[serde(transparent)]
 pub struct PoolId(String);
 
+/// The longest name of a pool.
+const POOL_NAME: usize = 32;
+
 impl PoolId {
     /// The pool that holds the bot's shards.
     pub fn discord() -> Self {
         Self("discord".to_owned())
+    }
+
+    pub fn is_discord(&self) -> bool {
+        self.0 == "discord"
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A text that names no pool.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a name is a lower-case letter, then lower-case letters, digits and dashes, 32 characters at most")]
+pub struct PoolIdError;
+
+impl FromStr for PoolId {
+    type Err = PoolIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let letter = text.starts_with(|c: char| c.is_ascii_lowercase());
+        let sound = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if letter && text.len() <= POOL_NAME && text.chars().all(sound) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(PoolIdError)
+        }
+    }
+}
+
+impl std::borrow::Borrow<str> for PoolId {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 
@@ -211,6 +257,18 @@ mod tests {
     fn shards_of_one_total_sort_by_number() {
         let shards: Vec<_> = ShardId::all(3).map(ShardId::number).collect();
         assert_eq!(shards, [0, 1, 2]);
+    }
+
+    #[test]
+    fn a_worker_says_which_pool_and_place_it_is_of() {
+        for (pool, index) in [("discord", 0), ("web", 12), ("web-1", 3)] {
+            let worker = WorkerId::new(&pool.parse().unwrap(), index);
+            assert_eq!((worker.pool(), worker.index()), (pool, Some(index)));
+        }
+        assert_eq!(WorkerId::from("x").pool(), "");
+        for bad in ["", "1a", "-a", "Web", "a_b", "a b", "\u{e4}", &"a".repeat(33)] {
+            assert!(bad.parse::<PoolId>().is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::id::{Epoch, SessionId, ShardId, WorkerId};
 use crate::plan::Plan;
 use crate::tick::Tick;
 
+mod assign;
 mod held_back;
 mod parts;
 mod restore;
@@ -91,9 +92,14 @@ impl LeaseTable {
     /// Leases the lowest free shard. Its first deadline is the holder's wait
     /// for its identify slot and the time to live after it.
     pub fn claim(&mut self, claim: Claim, wait: Duration, now: Tick) -> Result<(ShardId, Epoch), ClaimError> {
-        let shard = self.free.pop_first().ok_or(ClaimError::NoShardFree)?;
+        let shard = self.lowest_free().ok_or(ClaimError::NoShardFree)?;
+        Ok((shard, self.grant(shard, claim, wait, false, now)))
+    }
+
+    fn grant(&mut self, shard: ShardId, claim: Claim, wait: Duration, assigned: bool, now: Tick) -> Epoch {
         assert!(self.plan.contains(shard), "a free shard is planned");
         assert!(!self.leases.contains_key(&shard), "a free shard has no lease");
+        self.free.remove(&shard);
         let epoch = self.next_epoch;
         self.next_epoch = epoch.next();
         self.writes.push(LeaseWrite::Granted {
@@ -104,6 +110,7 @@ impl LeaseTable {
             key: claim.key.clone(),
             wait_ms: whole_ms(wait),
             ttl_ms: whole_ms(self.ttl),
+            assigned,
         });
         let lease = Lease {
             session: claim.session,
@@ -113,7 +120,9 @@ impl LeaseTable {
             granted_at: now,
             identify_at: Some(now + wait),
             last_beat: now,
-            heard: false,
+            // Nothing more will be heard of it than that it runs.
+            heard: assigned,
+            assigned,
             beats: 0,
             ttl: self.ttl,
             deadline: now + wait + self.ttl,
@@ -123,7 +132,7 @@ impl LeaseTable {
             figures: Figures::default(),
         };
         self.insert(shard, lease);
-        Ok((shard, epoch))
+        epoch
     }
 
     /// Keeps a lease: a map look-up and a timestamp.
@@ -259,6 +268,10 @@ impl LeaseTable {
                 break;
             }
             let lease = self.leases.get_mut(&shard).expect("every timer has a lease");
+            if lease.assigned {
+                // Its child's end is its only one.
+                lease.deadline = lease.deadline.max(now + lease.ttl);
+            }
             let deadline = lease.deadline;
             assert!(at <= deadline, "a timer is never later than its deadline");
             if deadline + LAPSE_GRACE > now {
@@ -314,14 +327,6 @@ impl LeaseTable {
     /// How many shards each child holds; who holds none is not there.
     pub fn children(&self) -> &BTreeMap<WorkerId, u32> {
         &self.children
-    }
-
-    /// The shards that a child holds now.
-    pub fn held_by(&self, worker: &WorkerId) -> Vec<ShardId> {
-        self.leases()
-            .filter(|(_, lease)| lease.holder.child() == Some(worker))
-            .map(|(shard, _)| shard)
-            .collect()
     }
 
     fn insert(&mut self, shard: ShardId, lease: Lease) {

@@ -19,9 +19,10 @@ pub mod restart;
 pub mod resume;
 pub mod rolling;
 pub mod tick;
+pub mod timeline;
 pub mod wall;
 pub mod wire;
 
-pub use id::{Epoch, PoolId, SessionId, ShardId, WorkerId};
+pub use id::{Epoch, PoolId, PoolIdError, SessionId, ShardId, WorkerId};
 pub use plan::Plan;
 pub use tick::Tick;

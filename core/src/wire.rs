@@ -241,6 +241,28 @@ pub struct FleetView {
     pub restart: Option<RestartView>,
     pub shards: Vec<ShardView>,
     pub workers: Vec<WorkerView>,
+    /// The pools beside `discord`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pools: Vec<PoolView>,
+}
+
+/// A pool beside `discord` in [`FleetView`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PoolView {
+    pub pool: String,
+    /// How many slots there are.
+    pub size: u32,
+    pub leased: u32,
+    /// Slots whose holder is there, as far as one can tell.
+    pub ready: u32,
+    /// Seconds without a beat after which a slot is handed to somebody else.
+    pub max_seconds: f64,
+    /// The planned restart that runs, or the last one.
+    #[serde(default)]
+    pub restart: Option<RestartView>,
+    /// The slots.
+    pub shards: Vec<ShardView>,
+    pub workers: Vec<WorkerView>,
 }
 
 /// Discord's session starts in [`FleetView`]. The first four are unknown where
@@ -326,7 +348,7 @@ pub struct RestartView {
 pub struct WorkerView {
     pub worker: String,
     /// `running`, `lapsed` (a lease of it lapsed, and it is not stopped yet),
-    /// `stopping`, `backing_off` or `halted`.
+    /// `stopping`, `backing_off`, `halted`, or `resting`: it has done its work.
     pub state: String,
     pub pid: Option<i32>,
     pub shards: u32,

@@ -4,13 +4,14 @@ use std::process::ExitCode;
 
 use tracing::info;
 
-use crate::config::{ConfigError, SecretSettings, UpArgs};
+use crate::config::{ConfigError, SecretSettings, UpArgs, pool_settings};
 use crate::{discord, http};
 
 pub(super) async fn check(args: UpArgs) -> anyhow::Result<ExitCode> {
     let secrets = SecretSettings::from_env()?;
     http::parse_origins(&args.cors_origins.join(","))
         .map_err(|error| ConfigError(format!("CORS_ORIGINS: {error}")))?;
+    pool_settings(&args)?;
     info!("the settings can be used");
     if args.sim.is_some() {
         return Ok(ExitCode::SUCCESS);
@@ -18,6 +19,10 @@ pub(super) async fn check(args: UpArgs) -> anyhow::Result<ExitCode> {
     let token = match &secrets.bot_token {
         Some(token) => token.clone(),
         None if args.discord_api_url.is_local() => "simulated".to_owned(),
+        None if args.is_without_bot(None) => {
+            info!("neither BOT_TOKEN nor MAX_SHARDS is set: no bot is run, only the pools of POOLS");
+            return Ok(ExitCode::SUCCESS);
+        }
         None if args.max_shards.is_some() => {
             info!(
                 "no BOT_TOKEN is set: Discord is not asked, {} shards are leased",

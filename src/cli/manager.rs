@@ -38,6 +38,19 @@ pub(super) async fn delete(args: &ManagerArgs, path: &str) -> anyhow::Result<Ans
         .with_context(|| absent(args))
 }
 
+/// A stream of events, from behind event `seen` on.
+pub(super) async fn follow(
+    args: &ManagerArgs,
+    path: &str,
+    seen: Option<u64>,
+) -> anyhow::Result<hyper::Response<hyper::body::Incoming>> {
+    let secret = secret(args)?;
+    Client::new()?
+        .follow(&url(args, path), &secret, seen)
+        .await
+        .with_context(|| absent(args))
+}
+
 /// What `GET /fleet` says.
 pub(super) async fn fleet(args: &ManagerArgs) -> anyhow::Result<FleetView> {
     let answer = get(args, "/fleet").await?;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use shardman_core::wire::{FleetView, RestartView};
+use shardman_core::wire::{FleetView, RestartView, WorkerView};
 
 use super::manager::{self, refusal};
 use super::status::workers_table;
@@ -15,6 +15,9 @@ const EXIT_USAGE: u8 = 2;
 
 /// Exit code when a restarted worker failed and the rest was left alone.
 const EXIT_PAUSED: u8 = 3;
+
+/// The pool of the bot's shards.
+const DISCORD: &str = "discord";
 
 /// Between two looks at the fleet.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -32,11 +35,59 @@ pub(super) async fn restart(args: RestartArgs) -> anyhow::Result<ExitCode> {
     if args.pause || args.go_on {
         return hold(&args).await;
     }
-    if args.workers.is_empty() && args.shards.is_empty() && !args.all {
+    let names_nobody = args.workers.is_empty() && args.shards.is_empty();
+    if names_nobody && !args.all && args.pool.is_none() {
         return explain(&args).await;
     }
+    if let Some(pool) = &args.pool {
+        return restart_in(&args, pool, &[]).await;
+    }
+    let fleet = manager::fleet(&args.manager).await?;
+    let mut last = None;
+    for (pool, workers) in by_pool(&args, &fleet) {
+        let code = restart_in(&args, &pool, &workers).await?;
+        if code != ExitCode::SUCCESS {
+            return Ok(code);
+        }
+        last = Some(code);
+    }
+    match last {
+        Some(code) => Ok(code),
+        // The manager knows why not.
+        None => restart_in(&args, DISCORD, &args.workers).await,
+    }
+}
+
+/// What is asked for, pool by pool.
+fn by_pool(args: &RestartArgs, fleet: &FleetView) -> Vec<(String, Vec<String>)> {
+    let others = fleet.pools.iter().map(|pool| (&*pool.pool, &pool.workers));
+    let all = std::iter::once((DISCORD, &fleet.workers)).chain(others);
+    let of_pool = |(pool, workers): (&str, &Vec<WorkerView>)| {
+        let named = workers.iter().map(|worker| &worker.worker);
+        let named: Vec<_> = named.filter(|worker| args.workers.contains(worker)).collect();
+        let runs = workers.iter().any(|worker| worker.pid.is_some());
+        let asked = if args.all { runs } else { !named.is_empty() };
+        asked.then(|| (pool.to_owned(), named.into_iter().cloned().collect()))
+    };
+    let known = |worker: &String| {
+        let mut all = fleet
+            .pools
+            .iter()
+            .flat_map(|pool| &pool.workers)
+            .chain(&fleet.workers);
+        all.any(|known| known.worker == *worker)
+    };
+    if !args.workers.iter().all(known) {
+        return Vec::new();
+    }
+    all.filter_map(of_pool).collect()
+}
+
+/// Restarts these workers of a pool, or all of it, and follows it to its end.
+async fn restart_in(args: &RestartArgs, pool: &str, workers: &[String]) -> anyhow::Result<ExitCode> {
     let mut query = form_urlencoded::Serializer::new(String::new());
-    for worker in &args.workers {
+    query.append_pair("pool", pool);
+    for worker in workers {
         query.append_pair("worker", worker);
     }
     for shard in &args.shards {
@@ -46,7 +97,7 @@ pub(super) async fn restart(args: RestartArgs) -> anyhow::Result<ExitCode> {
         query.append_pair("canary", &canary.as_secs_f64().to_string());
     }
     let path = format!("/fleet/restart?{}", query.finish());
-    let answer = manager::post(&args.manager, path.trim_end_matches('?')).await?;
+    let answer = manager::post(&args.manager, &path).await?;
     if !answer.status.is_success() {
         return Err(refusal(&answer)).context("nothing was restarted");
     }
@@ -57,12 +108,12 @@ pub(super) async fn restart(args: RestartArgs) -> anyhow::Result<ExitCode> {
         serde_json::from_slice(&answer.body).context("the manager's answer makes no sense")?;
     if args.no_wait {
         return tell_end(
-            &args,
+            args,
             &begun,
             "the restart has begun; watch it with `shardman status`",
         );
     }
-    follow(&args, begun).await
+    follow(args, pool, begun).await
 }
 
 #[expect(clippy::print_stdout, reason = "a person waits for the word")]
@@ -110,12 +161,13 @@ async fn explain(args: &RestartArgs) -> anyhow::Result<ExitCode> {
     eprintln!(
         "shardman: say which workers to restart, or --all; one is stopped at a time, the next when the fleet is whole again"
     );
-    eprint!("\n{}", workers_table(&fleet.workers));
+    let workers: Vec<_> = fleet.pools.into_iter().flat_map(|pool| pool.workers).collect();
+    eprint!("\n{}", workers_table(&[fleet.workers, workers].concat()));
     Ok(ExitCode::from(EXIT_USAGE))
 }
 
 /// Says what happens until the restart that was `begun` has an end.
-async fn follow(args: &RestartArgs, begun: RestartView) -> anyhow::Result<ExitCode> {
+async fn follow(args: &RestartArgs, pool: &str, begun: RestartView) -> anyhow::Result<ExitCode> {
     let mut told = Told::default();
     let mut answered = Instant::now();
     let mut restart = begun.clone();
@@ -146,7 +198,7 @@ async fn follow(args: &RestartArgs, begun: RestartView) -> anyhow::Result<ExitCo
         match manager::fleet(&args.manager).await {
             Ok(fleet) => {
                 answered = Instant::now();
-                restart = same(fleet, &begun)?;
+                restart = same(fleet, pool, &begun)?;
             }
             // A manager that is restarted itself goes on with it.
             Err(error) if answered.elapsed() > AWAY => return Err(error),
@@ -155,8 +207,13 @@ async fn follow(args: &RestartArgs, begun: RestartView) -> anyhow::Result<ExitCo
     }
 }
 
-fn same(fleet: FleetView, begun: &RestartView) -> anyhow::Result<RestartView> {
-    match fleet.restart {
+fn same(fleet: FleetView, pool: &str, begun: &RestartView) -> anyhow::Result<RestartView> {
+    let mut others = fleet.pools.into_iter().filter(|other| other.pool == pool);
+    let restart = match pool {
+        DISCORD => fleet.restart,
+        _ => others.next().and_then(|pool| pool.restart),
+    };
+    match restart {
         Some(restart) if restart.asked_at == begun.asked_at => Ok(restart),
         Some(_) => bail!("another restart has begun meanwhile"),
         None => bail!("the manager knows nothing of the restart any more"),

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use shardman_core::wire::{FleetView, ShardView, StartsView, WorkerView};
+use shardman_core::wire::{FleetView, PoolView, ShardView, StartsView, WorkerView};
 
 use super::{manager, restart};
 use crate::config::StatusArgs;
@@ -24,20 +24,36 @@ pub(super) async fn status(args: StatusArgs) -> anyhow::Result<ExitCode> {
     } else {
         print!("{}", render(&fleet));
     }
-    let whole = fleet.planned > 0 && fleet.ready == fleet.planned;
-    Ok(if whole {
+    Ok(if is_whole(&fleet) {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(EXIT_NOT_READY)
     })
 }
 
+/// Every shard is ready, and every child of another pool holds its slot or has
+/// done its work. What externals may take, nobody has to have.
+fn is_whole(fleet: &FleetView) -> bool {
+    let pool_is_whole = |pool: &PoolView| {
+        let mut workers = pool.workers.iter();
+        workers.all(|worker| match worker.state.as_str() {
+            "running" => worker.holding == worker.shards,
+            state => state == "resting",
+        })
+    };
+    let something = fleet.planned > 0 || !fleet.pools.is_empty();
+    something && fleet.ready == fleet.planned && fleet.pools.iter().all(pool_is_whole)
+}
+
 fn render(fleet: &FleetView) -> String {
-    let mut text = format!(
-        "{} of {} shards ready, {} leased, max_concurrency {}",
-        fleet.ready, fleet.planned, fleet.leased, fleet.max_concurrency
-    );
-    text.push('\n');
+    // Without a bot there is nothing to say of one.
+    let mut text = match fleet.planned == 0 && !fleet.pools.is_empty() {
+        true => String::new(),
+        false => format!(
+            "{} of {} shards ready, {} leased, max_concurrency {}\n",
+            fleet.ready, fleet.planned, fleet.leased, fleet.max_concurrency
+        ),
+    };
     text.push_str(&starts(&fleet.starts));
     if let Some(rescale) = &fleet.rescale {
         text.push_str(&format!(
@@ -55,15 +71,44 @@ fn render(fleet: &FleetView) -> String {
     {
         text.push_str(&format!("{}\n", restart::progress(restart)));
     }
-    text.push('\n');
-    let mut shards = vec![row([
-        "SHARD", "STATE", "WORKER", "BEAT", "GUILDS", "LATENCY", "EPOCH",
-    ])];
-    shards.extend(fleet.shards.iter().map(shard_row));
-    text.push_str(&table(&shards));
+    if fleet.planned > 0 || fleet.pools.is_empty() || !fleet.shards.is_empty() {
+        text.push('\n');
+        let mut shards = vec![row([
+            "SHARD", "STATE", "WORKER", "BEAT", "GUILDS", "LATENCY", "EPOCH",
+        ])];
+        shards.extend(fleet.shards.iter().map(shard_row));
+        text.push_str(&table(&shards));
+    }
     if !fleet.workers.is_empty() {
         text.push('\n');
         text.push_str(&workers_table(&fleet.workers));
+    }
+    for pool in &fleet.pools {
+        text.push_str(&pool_text(pool));
+    }
+    text
+}
+
+/// A pool beside `discord`: its slots, and the processes of them.
+fn pool_text(pool: &PoolView) -> String {
+    let mut text = format!(
+        "\npool {}: {} of {} slots held\n",
+        pool.pool, pool.leased, pool.size
+    );
+    let restart = pool.restart.iter();
+    for restart in restart.filter(|restart| restart.state == "running") {
+        text.push_str(&format!("{}\n", restart::progress(restart)));
+    }
+    let mut slots = vec![row(["SLOT", "STATE", "WORKER", "BEAT", "EPOCH", "", ""])];
+    slots.extend(pool.shards.iter().map(|slot| {
+        let [_, state, holder, beat, _, _, epoch] = shard_row(slot);
+        let number = slot.shard.number().to_string();
+        [number, state, holder, beat, epoch, String::new(), String::new()]
+    }));
+    text.push_str(&table(&slots));
+    if !pool.workers.is_empty() {
+        text.push('\n');
+        text.push_str(&workers_table(&pool.workers));
     }
     text
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use shardman_core::PoolId;
 use shardman_sim::SimConfig;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -13,9 +14,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::{EXIT_CONFIG, Signals, progress};
-use crate::config::{ConfigError, DiscordApi, SecretSettings, UpArgs, Workers};
+use crate::config::{ConfigError, DiscordApi, SecretSettings, UpArgs, Workers, pool_settings};
 use crate::http::{self, HttpState};
-use crate::manager::{Count, Manager, ManagerHandle, Secrets, Settings, WorkerProgram};
+use crate::manager::{
+    Count, Manager, ManagerHandle, PoolSettings, Register, RestartRule, Secrets, Settings, WorkerProgram,
+};
 use crate::store::DiskStore;
 use crate::{alerts, discord, supervisor};
 
@@ -42,6 +45,7 @@ pub(super) async fn up(mut args: UpArgs) -> anyhow::Result<ExitCode> {
     };
     let cors = http::parse_origins(&args.cors_origins.join(","))
         .map_err(|error| ConfigError(format!("CORS_ORIGINS: {error}")))?;
+    let pools = pool_settings(&args)?;
     let listener = TcpListener::bind(args.listen)
         .await
         .map_err(|error| listen_error(args.listen, &error))?;
@@ -52,7 +56,10 @@ pub(super) async fn up(mut args: UpArgs) -> anyhow::Result<ExitCode> {
         info!("no SECRET is set: workers present the one in {}", path.display());
     }
 
-    let settings = settings(&args, address, token.as_deref())?;
+    let settings = settings(&args, address, token.as_deref(), pools)?;
+    if settings.count == Count::Nothing {
+        warn!("neither BOT_TOKEN nor MAX_SHARDS is set: no bot is run, only the pools of POOLS");
+    }
     let keys = Secrets {
         shared: secret,
         operator: secrets.operator.clone(),
@@ -139,7 +146,7 @@ fn bot_token(args: &UpArgs, secrets: &SecretSettings) -> Result<Option<String>, 
     let token = secrets.bot_token.clone();
     if token.is_some() || !args.discord_api_url.is_local() {
         let own_workers = args.worker_command.is_some() || args.workers == Workers::AtMost(0);
-        if token.is_none() && !(args.max_shards.is_some() && own_workers) {
+        if token.is_none() && !args.is_without_bot(None) && !(args.max_shards.is_some() && own_workers) {
             return Err(ConfigError(
                 "BOT_TOKEN is not set: set it, or set MAX_SHARDS and bring your own workers, or try `shardman up --sim 8`"
                     .to_owned(),
@@ -154,7 +161,12 @@ fn bot_token(args: &UpArgs, secrets: &SecretSettings) -> Result<Option<String>, 
     Ok(Some(SIM_TOKEN.to_owned()))
 }
 
-fn settings(args: &UpArgs, address: SocketAddr, token: Option<&str>) -> anyhow::Result<Settings> {
+fn settings(
+    args: &UpArgs,
+    address: SocketAddr,
+    token: Option<&str>,
+    pools: Vec<PoolSettings>,
+) -> anyhow::Result<Settings> {
     let program = match &args.worker_command {
         Some(command) => WorkerProgram::Command(command.clone()),
         None => WorkerProgram::Bundled(std::env::current_exe().context("cannot find our own executable")?),
@@ -166,7 +178,11 @@ fn settings(args: &UpArgs, address: SocketAddr, token: Option<&str>) -> anyhow::
     }
     Ok(Settings {
         max_seconds: args.max_seconds,
-        count: args.max_shards.map_or(Count::Discord, Count::Fixed),
+        count: match args.max_shards {
+            _ if args.is_without_bot(token) => Count::Nothing,
+            Some(shards) => Count::Fixed(shards),
+            None => Count::Discord,
+        },
         rescale: args.rescale,
         asks_discord: token.is_some(),
         program,
@@ -182,6 +198,10 @@ fn settings(args: &UpArgs, address: SocketAddr, token: Option<&str>) -> anyhow::
         kills_at_once: args.kills_at_once,
         logs: args.data_dir.join("logs"),
         forget_resume_points: args.sim.is_some(),
+        pool: PoolId::discord(),
+        register: Register::Connect,
+        restart: RestartRule::Always,
+        pools,
     })
 }
 

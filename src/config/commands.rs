@@ -38,6 +38,56 @@ pub struct LogsArgs {
     pub follow: bool,
 }
 
+/// What to explain.
+#[derive(Args, Clone, Debug)]
+pub struct WhyArgs {
+    #[command(flatten)]
+    pub manager: ManagerArgs,
+
+    /// A shard (`3`, or `3/8`) or a worker, as `shardman status` names them.
+    #[arg(value_name = "SHARD|WORKER")]
+    pub subject: String,
+
+    /// How many of the last events to tell.
+    #[arg(short = 'n', long, value_name = "EVENTS", default_value = "12", value_parser = parse::count::<1, 1000>)]
+    pub events: u32,
+
+    /// Print JSON for scripts.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Which events to show.
+#[derive(Args, Clone, Debug)]
+pub struct EventsArgs {
+    #[command(flatten)]
+    pub manager: ManagerArgs,
+
+    /// Only those of this shard: `3`, or `3/8`.
+    #[arg(long, value_name = "SHARD")]
+    pub shard: Option<String>,
+
+    /// Only those of this worker.
+    #[arg(long, value_name = "WORKER")]
+    pub worker: Option<String>,
+
+    /// Only those of this kind, such as `worker_ended`.
+    #[arg(long, value_name = "KIND")]
+    pub kind: Option<String>,
+
+    /// How many of the last events to show.
+    #[arg(short = 'n', long, value_name = "EVENTS", default_value = "50", value_parser = parse::count::<0, 1000>)]
+    pub events: u32,
+
+    /// Go on with what happens, also over restarts of the manager.
+    #[arg(short, long)]
+    pub follow: bool,
+
+    /// Print JSON for scripts, one event a line.
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Which number of shards to look at.
 #[derive(Args, Clone, Debug)]
 pub struct PlanArgs {
@@ -82,9 +132,13 @@ pub struct RestartArgs {
     #[arg(value_name = "WORKER")]
     pub workers: Vec<String>,
 
-    /// Restart every worker.
+    /// Restart every worker, of one pool after the other.
     #[arg(long, conflicts_with = "workers")]
     pub all: bool,
+
+    /// Restart the workers of this pool.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["workers", "all"])]
+    pub pool: Option<String>,
 
     /// Restart whoever holds the shard of this number; may be repeated.
     #[arg(long = "shard", value_name = "N", conflicts_with = "all", value_parser = parse::count::<0, { MAX_SHARDS - 1 }>)]
@@ -95,15 +149,15 @@ pub struct RestartArgs {
     pub canary: Option<Duration>,
 
     /// Stop no further worker for now. The one that was stopped comes back.
-    #[arg(long, conflicts_with_all = ["workers", "all", "shards", "canary"])]
+    #[arg(long, conflicts_with_all = ["workers", "all", "pool", "shards", "canary"])]
     pub pause: bool,
 
     /// Go on with the restart that was paused.
-    #[arg(long = "continue", conflicts_with_all = ["workers", "all", "shards", "canary", "pause"])]
+    #[arg(long = "continue", conflicts_with_all = ["workers", "all", "pool", "shards", "canary", "pause"])]
     pub go_on: bool,
 
     /// End the restart that is under way: no further worker is stopped.
-    #[arg(long, conflicts_with_all = ["workers", "all", "shards", "canary", "pause", "go_on"])]
+    #[arg(long, conflicts_with_all = ["workers", "all", "pool", "shards", "canary", "pause", "go_on"])]
     pub cancel: bool,
 
     /// Ask for it and do not wait for its end.

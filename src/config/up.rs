@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use shardman_core::PoolId;
 use shardman_core::plan::MAX_SHARDS;
 
 use super::parse::{self, DiscordApi, Workers};
+use super::pools;
 use crate::manager::RescaleMode;
 
 /// Settings of the manager.
@@ -63,13 +65,17 @@ pub struct UpArgs {
     #[arg(long, env = "KILLS_AT_ONCE", value_name = "N", value_parser = parse::count::<1, 10_000>)]
     pub kills_at_once: Option<u32>,
 
-    /// Folder for leases, workers' logs and a generated secret.
+    /// Folder for leases, events, workers' logs and a generated secret.
     #[arg(long, env = "DATA_DIR", default_value = "data", value_name = "FOLDER")]
     pub data_dir: PathBuf,
 
     /// Where Discord's REST API is: Discord itself, a proxy, or the simulator.
     #[arg(long, env = "DISCORD_API_URL", default_value = "https://discord.com", value_name = "URL", value_parser = parse::discord_api)]
     pub discord_api_url: DiscordApi,
+
+    /// Further pools of processes to keep running, such as `web,jobs`; POOL_WEB_COMMAND and the like say what each is.
+    #[arg(long, env = "POOLS", value_name = "NAMES", value_delimiter = ',', value_parser = pools::name)]
+    pub pools: Vec<PoolId>,
 
     /// Origins of web pages that may call the API, separated by commas.
     #[arg(long, env = "CORS_ORIGINS", value_name = "ORIGINS", value_delimiter = ',')]

@@ -29,14 +29,14 @@ pub(super) async fn connect(State(state): State<HttpState>, request: Request) ->
         Some("ask") => IdentifyPlan::Ask,
         Some(_) | None => IdentifyPlan::Sleep,
     };
-    let idempotency_key = idempotency_key(headers)?;
+    let request = ConnectRequest {
+        caller,
+        identify,
+        idempotency_key: idempotency_key(headers)?,
+    };
     let lease = state
         .manager
-        .connect(ConnectRequest {
-            caller,
-            identify,
-            idempotency_key,
-        })
+        .connect_to(query.get("pool"), request)
         .await
         .map_err(|error| Refusal::connect(error, version))?;
     Ok(match version {

@@ -31,6 +31,10 @@ pub(super) enum Refusal {
     WrongSecret,
     NoShardFree(Version),
     SessionNotFound,
+    /// The secret is that of another pool's worker.
+    OtherPool(String),
+    /// What is asked for is Discord's, and the pool is not.
+    NoGateway,
     /// The secret is good, and not an operator's.
     NotAnOperator,
     /// There is no halt to end.
@@ -80,7 +84,17 @@ impl Refusal {
                 reason,
                 retry_seconds,
             },
+            ConnectError::UnknownPool { pools } => Self::unknown_pool(&pools),
+            ConnectError::OtherPool { own } => Self::OtherPool(format!(
+                "This worker is of the pool {own} and takes no slot of another"
+            )),
         }
+    }
+
+    fn unknown_pool(pools: &[String]) -> Self {
+        let loc = [Place::Name("query"), Place::Name("pool")];
+        let msg = format!("there is no such pool; there are: {}", pools.join(", "));
+        Self::flaw(Flaw::new(&loc, msg, "value_error"))
     }
 
     /// What a refused beat means to a client of `version`.
@@ -102,6 +116,11 @@ impl Refusal {
             Self::NoShardFree(Version::Current) => (StatusCode::UNAUTHORIZED, "No Shards Available"),
             Self::NoShardFree(Version::Older) => (StatusCode::UNAUTHORIZED, "Too Many Shards"),
             Self::SessionNotFound => (StatusCode::NOT_FOUND, "Session Not Found"),
+            Self::OtherPool(reason) => (StatusCode::FORBIDDEN, reason),
+            Self::NoGateway => (
+                StatusCode::CONFLICT,
+                "Nothing identifies in this pool: only the pool discord has a gateway",
+            ),
             Self::NotAnOperator => (StatusCode::FORBIDDEN, "Operators Only: use OPERATOR_SECRET"),
             Self::NotHalted => (StatusCode::CONFLICT, "The fleet is not halted"),
             Self::Unsafe(reasons) => (StatusCode::CONFLICT, reasons),
@@ -134,6 +153,8 @@ impl Refusal {
             | Self::WrongSecret
             | Self::NoShardFree(_)
             | Self::SessionNotFound
+            | Self::OtherPool(_)
+            | Self::NoGateway
             | Self::NotAnOperator
             | Self::NotHalted
             | Self::Unsafe(_)
@@ -152,29 +173,12 @@ impl Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let (status, detail) = self.status_and_detail();
-        let body = match &self {
-            Self::Invalid(flaws) => to_json(&Flaws { detail: flaws }),
-            Self::UnreadableBody
-            | Self::BodyTooLarge
-            | Self::BodyTooSlow
-            | Self::WrongSecret
-            | Self::NoShardFree(_)
-            | Self::SessionNotFound
-            | Self::NotAnOperator
-            | Self::NotHalted
-            | Self::Unsafe(_)
-            | Self::WorkerNotFound
-            | Self::ShardNotFound
-            | Self::ShardNotHeld(_)
-            | Self::NoWorkerRuns
-            | Self::RestartUnderWay
-            | Self::NoRestartUnderWay
-            | Self::Unavailable { .. }
-            | Self::NotReady { .. }
-            | Self::UnknownPath
-            | Self::WrongMethod { .. } => to_json(&Detail {
+        let body = if let Self::Invalid(flaws) = &self {
+            to_json(&Flaws { detail: flaws })
+        } else {
+            to_json(&Detail {
                 detail: detail.to_owned(),
-            }),
+            })
         };
         let mut response = json_response(status, body);
         if let Some((name, value)) = self.header() {
@@ -214,6 +218,7 @@ impl From<RestartError> for Refusal {
             RestartError::UnknownWorker => Self::WorkerNotFound,
             RestartError::UnknownShard => Self::ShardNotFound,
             RestartError::NotHeld(_) => Self::ShardNotHeld(error.to_string()),
+            RestartError::UnknownPool { pools } => Self::unknown_pool(&pools),
             RestartError::NothingRuns => Self::NoWorkerRuns,
             RestartError::UnderWay => Self::RestartUnderWay,
             RestartError::NotUnderWay => Self::NoRestartUnderWay,
@@ -230,6 +235,7 @@ impl From<IdentifyError> for Refusal {
         match error {
             IdentifyError::UnknownSession => Self::SessionNotFound,
             IdentifyError::OutOfPlan => Self::NoShardFree(Version::Current),
+            IdentifyError::NoGateway => Self::NoGateway,
         }
     }
 }

@@ -43,6 +43,15 @@ impl<'a> Fields<'a> {
     /// A text that must be there.
     pub(super) fn required_text(&mut self, name: &'static str) -> Option<String> {
         let node = self.required(name)?;
+        self.text_of(name, node)
+    }
+
+    pub(super) fn text(&mut self, name: &'static str) -> Option<String> {
+        let node = self.optional(name)?;
+        self.text_of(name, node)
+    }
+
+    fn text_of(&mut self, name: &'static str, node: Node) -> Option<String> {
         match node.value {
             Value::Text(text) if text.is_unicode => Some(text.text),
             Value::Text(_) => self.flaw(name, "text holds a lone surrogate", "value_error.unicode"),

@@ -25,7 +25,7 @@ pub(super) fn manager() -> ManagerHandle {
     let settings = Settings::leases_only(
         4,
         Duration::from_secs(60),
-        std::env::temp_dir().join("shardman-test-logs"),
+        std::env::temp_dir().join("shardman-test/logs"),
     );
     let secrets = Secrets {
         shared: SECRET.to_owned(),

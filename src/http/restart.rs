@@ -6,23 +6,36 @@ use std::time::Duration;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
+use shardman_core::wire::{FleetView, RestartView};
 
-use super::HttpState;
 use super::error::{self, Flaw, Place, Refusal};
 use super::fleet::operator;
 use super::number;
 use super::query::Query;
+use super::{HttpState, body, json};
 use crate::manager::RestartRequest;
 
 /// The longest time that a canary may be watched: a day.
 const CANARY_SECONDS: f64 = 86_400.0;
 
 /// One worker after the other: those that `?worker=` names and those that hold
-/// a `?shard=`, or all.
+/// a `?shard=`, or those of one pool, or all. The pool stands in the query or in
+/// the body.
 pub(super) async fn begin(State(state): State<HttpState>, request: Request) -> Result<Response, Refusal> {
     operator(&state, &request)?;
-    if state.manager.restart(asked(&Query::of(request.uri()))?).await? {
-        Ok(error::accepted(&state.manager.fleet().restart))
+    let (head, content) = request.into_parts();
+    let query = Query::of(&head.uri);
+    let asked = asked(&query)?;
+    let mut pool = query.get("pool").map(str::to_owned);
+    if pool.is_none() && body::missing(&content).is_none() {
+        let bytes = body::read(&head.headers, content).await?;
+        let document = json::read(&bytes)?;
+        let mut fields = body::fields(&document.source, document.root)?;
+        let named = fields.text("pool");
+        pool = fields.finish(Some(named)).map_err(Refusal::Invalid)?;
+    }
+    if state.manager.restart_in(pool.as_deref(), asked).await? {
+        Ok(error::accepted(&begun(&state.manager.fleet(), pool.as_deref())))
     } else {
         Ok(error::no_content())
     }
@@ -30,14 +43,25 @@ pub(super) async fn begin(State(state): State<HttpState>, request: Request) -> R
 
 pub(super) async fn pause(State(state): State<HttpState>, request: Request) -> Result<Response, Refusal> {
     operator(&state, &request)?;
-    state.manager.hold_restart(true).await?;
+    state.manager.hold_restarts(true).await?;
     Ok(error::no_content())
 }
 
 pub(super) async fn go_on(State(state): State<HttpState>, request: Request) -> Result<Response, Refusal> {
     operator(&state, &request)?;
-    state.manager.hold_restart(false).await?;
+    state.manager.hold_restarts(false).await?;
     Ok(error::no_content())
+}
+
+/// The restart that has begun; where there are several, that of the first pool.
+fn begun(fleet: &FleetView, pool: Option<&str>) -> Option<RestartView> {
+    let others = fleet.pools.iter().map(|seen| (&*seen.pool, &seen.restart));
+    let all = std::iter::once(("discord", &fleet.restart)).chain(others);
+    let mut asked = all.filter(|(name, _)| pool.is_none_or(|pool| pool == *name));
+    let active = |restart: &RestartView| matches!(&*restart.state, "running" | "paused");
+    asked
+        .find_map(|(_, restart)| restart.clone().filter(active))
+        .or_else(|| fleet.restart.clone().filter(|_| pool.is_none()))
 }
 
 pub(super) async fn cancel(State(state): State<HttpState>, request: Request) -> Result<Response, Refusal> {

@@ -11,7 +11,8 @@ use axum::routing::{MethodRouter, delete, get, post};
 
 use super::error::{self, Refusal};
 use super::{
-    HttpState, beat, connect, cors, docs, fleet, health, identify, logs, plan, restart, session, status,
+    HttpState, beat, connect, cors, docs, events, fleet, health, identify, logs, plan, restart, session,
+    status,
 };
 
 /// One path, its methods as the `Allow` header names them, and who answers.
@@ -30,6 +31,7 @@ fn routes() -> Vec<Route> {
         route("/sessions/{session_id}", "DELETE", delete(session::delete)),
         route("/status", "GET", get(status::status)),
         route("/fleet", "GET", get(fleet::fleet)),
+        route("/events", "GET", get(events::events)),
         route("/fleet/resume", "POST", post(fleet::resume)),
         route("/plan", "GET, POST", get(plan::get).post(plan::post)),
         route(

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 mod linger;
+mod patience;
 
 use linger::Lingering;
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use shardman_core::WorkerId;
 use shardman_core::reconcile::StopCause;
+use shardman_core::{ShardId, WorkerId};
 use tokio::sync::mpsc;
 use tracing::{debug, info};
 
@@ -20,6 +20,8 @@ const LAPSED_GRACE: Duration = Duration::from_millis(500);
 /// What belongs to the manager and is nobody else's business.
 const NOT_INHERITED: &[&str] = &[
     "SECRET_KEY",
+    // Set anew for those that are to have it.
+    "BOT_TOKEN",
     "OPERATOR_SECRET",
     "WEBHOOK_URL",
     "WEBHOOK_CONTENT",
@@ -33,7 +35,6 @@ const NOT_INHERITED: &[&str] = &[
 
 pub(super) struct Effects {
     pub(super) shared: Arc<Shared>,
-    pub(super) settings: Arc<Settings>,
     pub(super) supervisor: Supervisor,
     pub(super) alerts: mpsc::Sender<Alert>,
 }
@@ -44,8 +45,9 @@ impl Effects {
             Effect::Start {
                 worker,
                 shards,
+                slot,
                 credential,
-            } => self.start(worker, shards, credential),
+            } => self.start(worker, shards, slot, credential),
             Effect::Adopt { worker } => self.adopt(&worker),
             Effect::Bury { worker } => self.bury(worker),
             Effect::Stop { worker, cause } => {
@@ -56,7 +58,7 @@ impl Effects {
                     | StopCause::Retired
                     | StopCause::Room
                     | StopCause::Restart
-                    | StopCause::Shutdown => self.settings.grace,
+                    | StopCause::Shutdown => self.settings_of(&worker).grace,
                 };
                 self.supervisor.stop(&worker, grace);
             }
@@ -68,19 +70,25 @@ impl Effects {
         }
     }
 
-    fn start(&mut self, worker: WorkerId, shards: u32, credential: String) {
+    fn settings_of(&self, worker: &WorkerId) -> Arc<Settings> {
+        Arc::clone(&self.shared.of_worker(worker).settings)
+    }
+
+    fn start(&mut self, worker: WorkerId, shards: u32, slot: Option<ShardId>, credential: String) {
+        let settings = self.settings_of(&worker);
         self.shared.keys.forget(&worker);
         self.shared
             .keys
             .admit(&worker, &crate::supervisor::hash(credential.as_bytes()));
-        let (program, args) = match &self.settings.program {
+        let (program, args) = match &settings.program {
             WorkerProgram::Bundled(program) => (program.clone(), vec!["worker".to_owned()]),
             WorkerProgram::Command(command) => ("/bin/sh".into(), vec!["-c".to_owned(), command.clone()]),
         };
-        let mut env = self.settings.worker_env.clone();
+        let mut env = settings.worker_env.clone();
         env.push(("SECRET", credential));
         env.push(("SHARDMAN_WORKER_ID", worker.to_string()));
         env.push(("SHARDMAN_SHARDS", shards.to_string()));
+        env.extend(slot.map(|slot| ("SHARDMAN_SLOT", slot.number().to_string())));
         self.supervisor.start(Launch {
             worker,
             program,
@@ -93,7 +101,7 @@ impl Effects {
     fn bury(&mut self, worker: WorkerId) {
         let credential = self
             .shared
-            .fleet()
+            .of_worker(&worker)
             .workers
             .get(&worker)
             .map(|entry| entry.record.credential.clone());
@@ -103,7 +111,7 @@ impl Effects {
     }
 
     fn adopt(&mut self, worker: &WorkerId) {
-        let fleet = self.shared.fleet();
+        let fleet = self.shared.of_worker(worker);
         let Some(record) = fleet.workers.get(worker).map(|entry| &entry.record) else {
             return;
         };

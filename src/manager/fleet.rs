@@ -34,9 +34,11 @@ mod discord;
 mod durable;
 mod halt;
 mod places;
+mod pool;
 mod rescale;
 mod rolling;
 mod starts;
+mod timeline;
 mod workers;
 
 use count::FirstPlan;
@@ -44,6 +46,7 @@ pub(super) use count::{Counting, LOOK_EVERY};
 pub(super) use dice::Dice;
 pub(super) use rescale::Told;
 pub(super) use starts::Starts;
+pub(super) use timeline::Note;
 pub(super) use workers::{Run, Worker};
 
 /// Something to do once the writes of a turn are durable.
@@ -52,6 +55,8 @@ pub(super) enum Effect {
     Start {
         worker: WorkerId,
         shards: u32,
+        /// What it holds without knowing.
+        slot: Option<ShardId>,
         credential: String,
     },
     Adopt {
@@ -109,6 +114,7 @@ pub(super) struct Fleet {
     writes: Vec<Write>,
     answers: Vec<Answer>,
     effects: Vec<Effect>,
+    notes: timeline::Notes,
 }
 
 /// What a turn leaves to be done: first made durable, then answered, then
@@ -118,6 +124,8 @@ pub(super) struct Turn {
     pub(super) writes: Vec<Write>,
     pub(super) answers: Vec<Answer>,
     pub(super) effects: Vec<Effect>,
+    /// What it did, to be told.
+    pub(super) notes: Vec<Note>,
 }
 
 impl Fleet {
@@ -191,6 +199,7 @@ impl Fleet {
             writes,
             answers: Vec::new(),
             effects: Vec::new(),
+            notes: timeline::Notes::default(),
             settings,
             clock,
             dice,
@@ -222,6 +231,7 @@ impl Fleet {
             writes: std::mem::take(&mut self.writes),
             answers: std::mem::take(&mut self.answers),
             effects: std::mem::take(&mut self.effects),
+            notes: self.notes.take(),
         }
     }
 
@@ -285,7 +295,7 @@ impl Fleet {
                 reply,
             } => match self.table.release(&holder(&caller), session, now) {
                 Ok(shard) => {
-                    info!(shard.id = %shard, "shard {shard} was given back");
+                    info!(shard.id = %shard, "{} was given back", self.name(shard));
                     self.answers.push(Answer::Disconnect { reply });
                 }
                 Err(_) => match self.give_up(&caller, session) {
@@ -313,6 +323,7 @@ impl Fleet {
                 reply,
             } => self.rescale_asked(target, memory, reply, now),
             Request::Worker(event) => self.worker_event(event, now),
+            Request::In(_, request) => self.handle(*request, now),
             Request::Discord(news) => self.discord_news(news, now),
             Request::Stop => self.stop_all(),
             Request::Restart { request, reply } => match self.restart(&request, now) {

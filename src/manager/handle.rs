@@ -15,7 +15,9 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::fleet::Fleet;
 use super::keys::Keys;
-use super::request::{DiscordNews, RETRY_SECONDS, Request};
+use super::pools::{self, Pools};
+use super::request::{DiscordNews, Request};
+use super::timeline::History;
 use super::view::{self, Summary};
 use crate::clock::Clock;
 use crate::supervisor::{Logs, memory};
@@ -75,6 +77,12 @@ pub enum ConnectError {
     /// No count is known yet, or the disk takes no grant: try again later.
     #[error("no lease can be granted now: {reason}")]
     Unavailable { reason: String, retry_seconds: u64 },
+    /// These are there.
+    #[error("there is no such pool")]
+    UnknownPool { pools: Vec<String> },
+    /// A child stays in the pool that it was started for.
+    #[error("the caller is of the pool {own}")]
+    OtherPool { own: String },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -99,6 +107,9 @@ pub enum IdentifyError {
     UnknownSession,
     #[error("the shard is out of the plan")]
     OutOfPlan,
+    /// Its pool is not `discord`.
+    #[error("nothing of its pool identifies")]
+    NoGateway,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -116,12 +127,15 @@ pub(super) struct Shared {
     /// Held for moments only, never across an `.await`: a beat costs a map
     /// look-up and a timestamp, not a trip through the owner's queue.
     pub(super) fleet: Mutex<Fleet>,
+    /// The pools beside `discord`.
+    pub(super) pools: Pools,
     pub(super) keys: Keys,
     pub(super) logs: Arc<Logs>,
     pub(super) clock: Clock,
     /// Something changed that the owner should look at.
     pub(super) wake: Notify,
     pub(super) summary: watch::Sender<Summary>,
+    pub(super) history: History,
 }
 
 impl Shared {
@@ -146,16 +160,7 @@ impl ManagerHandle {
 
     /// Leases the lowest free shard.
     pub async fn connect(&self, request: ConnectRequest) -> Result<Connection, ConnectError> {
-        let gone = || ConnectError::Unavailable {
-            reason: STOPPED.to_owned(),
-            retry_seconds: RETRY_SECONDS,
-        };
-        let (reply, answer) = oneshot::channel();
-        self.requests
-            .send(Request::Connect { request, reply })
-            .await
-            .map_err(|_| gone())?;
-        answer.await.unwrap_or_else(|_| Err(gone()))
+        self.connect_to(None, request).await
     }
 
     /// Keeps a lease: a map look-up and a timestamp.
@@ -166,7 +171,7 @@ impl ManagerHandle {
         report: BeatReport,
     ) -> Result<BeatAnswer, BeatError> {
         let (answer, wake) = {
-            let mut fleet = self.shared.fleet();
+            let mut fleet = self.shared.of_session(caller, session);
             let now = self.shared.clock.now();
             (fleet.beat(caller, session, report, now), fleet.wants_a_turn())
         };
@@ -190,6 +195,7 @@ impl ManagerHandle {
             session,
             reply,
         };
+        let request = self.to_its_pool(caller, session, request);
         self.requests.send(request).await.map_err(|_| gone())?;
         answer.await.unwrap_or_else(|_| Err(gone()))
     }
@@ -201,6 +207,9 @@ impl ManagerHandle {
         caller: &Caller,
         session: SessionId,
     ) -> Result<IdentifyOutcome, IdentifyError> {
+        if !self.shared.of_session(caller, session).is_discord() {
+            return Err(IdentifyError::NoGateway);
+        }
         let (reply, mut answer) = oneshot::channel();
         let request = Request::Identify {
             caller: caller.clone(),
@@ -235,7 +244,7 @@ impl ManagerHandle {
 
     /// What `GET /fleet` shows: every planned shard and every worker.
     pub fn fleet(&self) -> FleetView {
-        view::fleet(&self.shared.fleet(), &self.shared.clock)
+        pools::fleet(&self.shared)
     }
 
     /// Whether leases can be granted and kept, or why not.
@@ -269,12 +278,14 @@ impl ManagerHandle {
         let gone = || DisconnectError::Unavailable {
             reason: STOPPED.to_owned(),
         };
-        let (reply, answer) = oneshot::channel();
-        self.requests
-            .send(Request::Resume { reply })
-            .await
-            .map_err(|_| gone())?;
-        answer.await.unwrap_or_else(|_| Err(gone()))
+        let mut any = false;
+        for pool in self.shared.every_pool() {
+            let (reply, answer) = oneshot::channel();
+            let request = pools::within(pool, Request::Resume { reply });
+            self.requests.send(request).await.map_err(|_| gone())?;
+            any |= answer.await.unwrap_or_else(|_| Err(gone()))?;
+        }
+        Ok(any)
     }
 
     /// The plan, and what becomes of it.

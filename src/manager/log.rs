@@ -23,7 +23,7 @@ impl ManagerHandle {
     /// names of our own making lead to a file.
     pub async fn log(&self, worker: &str, span: LogSpan) -> Option<LogPart> {
         let worker = WorkerId::from(worker);
-        if !self.shared.fleet().workers.contains_key(&worker) {
+        if !self.shared.of_worker(&worker).workers.contains_key(&worker) {
             return None;
         }
         let logs = self.shared.logs.clone();

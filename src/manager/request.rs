@@ -1,9 +1,9 @@
 //! What the owner is asked for, and the answers it owes.
 
-use shardman_core::SessionId;
 use shardman_core::identify::Permit;
 use shardman_core::rescale::Rescale;
 use shardman_core::wire::PlanReport;
+use shardman_core::{PoolId, SessionId};
 use tokio::sync::oneshot;
 
 use super::fleet::Counting;
@@ -62,6 +62,8 @@ pub(super) enum Request {
     },
     /// Stop every child; a second time, kill them.
     Stop,
+    /// For another pool than `discord`.
+    In(PoolId, Box<Request>),
 }
 
 /// What the watch on Discord's REST API found.

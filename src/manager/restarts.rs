@@ -35,6 +35,9 @@ pub enum RestartError {
     UnknownShard,
     #[error("no worker that can be restarted holds shard {0}")]
     NotHeld(u32),
+    /// These are there.
+    #[error("there is no such pool")]
+    UnknownPool { pools: Vec<String> },
     #[error("no worker runs")]
     NothingRuns,
     #[error("a restart is under way")]
@@ -49,29 +52,15 @@ impl ManagerHandle {
     /// Restarts these workers one after the other. False when none of them ran:
     /// they are started at once.
     pub async fn restart(&self, request: RestartRequest) -> Result<bool, RestartError> {
-        let (reply, answer) = oneshot::channel();
-        self.ask_about_restart(Request::Restart { request, reply }, answer)
-            .await
-    }
-
-    /// Stops no further worker until it is to go on, or goes on, whatever it
-    /// waited for an operator for.
-    pub async fn hold_restart(&self, hold: bool) -> Result<(), RestartError> {
-        let (reply, answer) = oneshot::channel();
-        self.ask_about_restart(Request::HoldRestart { hold, reply }, answer)
-            .await
-            .map(drop)
+        self.restart_in(None, request).await
     }
 
     /// Restarts no further worker.
     pub async fn cancel_restart(&self) -> Result<(), RestartError> {
-        let (reply, answer) = oneshot::channel();
-        self.ask_about_restart(Request::CancelRestart { reply }, answer)
-            .await
-            .map(drop)
+        self.cancel_restarts().await
     }
 
-    async fn ask_about_restart(
+    pub(super) async fn ask_about_restart(
         &self,
         request: Request,
         answer: oneshot::Receiver<Result<bool, RestartError>>,

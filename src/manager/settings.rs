@@ -3,6 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use shardman_core::PoolId;
+
+mod pool;
+
+pub use pool::{PoolSettings, Register, RestartRule};
+
 /// How the number of shards is decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Count {
@@ -10,6 +16,8 @@ pub enum Count {
     Fixed(u32),
     /// What `GET /gateway/bot` recommends.
     Discord,
+    /// Nothing is run: there is no bot, or no such pool any more.
+    Nothing,
 }
 
 /// What happens when another number of shards is due (`RESCALE`).
@@ -64,6 +72,12 @@ pub struct Settings {
     /// Gateway sessions of earlier runs are worth nothing: the simulator that
     /// knew them is gone.
     pub forget_resume_points: bool,
+    /// The pool that all this is of.
+    pub pool: PoolId,
+    pub register: Register,
+    pub restart: RestartRule,
+    /// The further pools (`POOLS`).
+    pub pools: Vec<PoolSettings>,
 }
 
 impl Settings {
@@ -84,7 +98,18 @@ impl Settings {
             kills_at_once: None,
             logs,
             forget_resume_points: false,
+            pool: PoolId::discord(),
+            register: Register::Connect,
+            restart: RestartRule::Always,
+            pools: Vec::new(),
         }
+    }
+}
+
+impl Settings {
+    /// The file of events, beside the folder of logs.
+    pub(super) fn events(&self) -> PathBuf {
+        self.logs.with_file_name("events.ndjson")
     }
 }
 
@@ -111,7 +136,7 @@ impl Settings {
     pub fn max_shards(&self) -> Option<u32> {
         match self.count {
             Count::Fixed(total) => Some(total),
-            Count::Discord => None,
+            Count::Discord | Count::Nothing => None,
         }
     }
 

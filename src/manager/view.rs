@@ -128,6 +128,7 @@ pub(super) fn fleet(fleet: &Fleet, clock: &Clock) -> FleetView {
             .map(|shard| shard_view(fleet, shard, now))
             .collect(),
         workers: worker_views(fleet, now),
+        pools: Vec::new(),
     }
 }
 
@@ -147,7 +148,9 @@ fn shard_view(fleet: &Fleet, shard: ShardId, now: Tick) -> ShardView {
         worker: lease
             .and_then(|lease| lease.holder.child())
             .map(ToString::to_string),
-        beat_age: lease.map(|lease| now.since(lease.last_beat).as_secs_f64()),
+        beat_age: lease
+            .filter(|lease| !lease.assigned)
+            .map(|lease| now.since(lease.last_beat).as_secs_f64()),
         guild_count: figures.and_then(|figures| figures.guild_count),
         latency: figures.and_then(|figures| figures.latency),
         last_event_age: figures.and_then(|figures| figures.last_event_age),
@@ -212,6 +215,7 @@ fn worker_views(fleet: &Fleet, now: Tick) -> Vec<WorkerView> {
                 Run::Stopping => ("stopping", None),
                 Run::BackingOff { until } => ("backing_off", Some(until.since(now).as_secs_f64())),
                 Run::Halted => ("halted", None),
+                Run::Resting => ("resting", None),
             };
             let runs = matches!(worker.run, Run::Running | Run::Stopping);
             WorkerView {

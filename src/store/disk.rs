@@ -4,18 +4,23 @@
 //! is never half a store. A file that is not ours, or not whole, is refused
 //! and never written to.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use redb::{Database, ReadOnlyDatabase, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{
+    Database, ReadOnlyDatabase, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition,
+    TableHandle, WriteTransaction,
+};
 use rustix::fs::{FlockOperation, flock};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use shardman_core::{Epoch, ShardId};
+use shardman_core::{Epoch, PoolId, ShardId, WorkerId};
 
 use super::{LeaseStore, Saved, StoreError, Write};
+use tables::{Json, Rows, Tables, parse, put, remove};
+
+mod tables;
 
 /// The one file, in `DATA_DIR`.
 const FILE: &str = "shardman.redb";
@@ -31,6 +36,8 @@ const WORKERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("workers"
 /// Session starts by hour since 1970. Made when the first is written: a store
 /// of an earlier shardman has no such table.
 const STARTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("starts");
+/// Places that have done their work. Made like the one before.
+const RESTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("rests");
 
 #[derive(Debug)]
 pub struct DiskStore {
@@ -88,7 +95,7 @@ impl LeaseStore for DiskStore {
             inner.with(|database| {
                 let transaction = database.begin_write()?;
                 for write in &writes {
-                    apply(&transaction, write)?;
+                    apply(&Tables::of_discord(&transaction), write)?;
                 }
                 transaction.commit()?;
                 Ok(())
@@ -194,10 +201,13 @@ fn check_format(path: &Path, format: Result<Option<u64>, redb::Error>) -> Result
     }
 }
 
-fn apply(transaction: &WriteTransaction, write: &Write) -> Result<(), redb::Error> {
+fn apply(transaction: &Tables<'_, WriteTransaction>, write: &Write) -> Result<(), redb::Error> {
     match write {
         Write::Lease(record) => {
-            let mut numbers = transaction.open_table(NUMBERS)?;
+            let numbers = transaction.name(&NUMBERS);
+            let mut numbers = transaction
+                .of
+                .open_table(TableDefinition::<&str, u64>::new(&numbers))?;
             let next = record.epoch.next().0;
             let stored = numbers.get("next_epoch")?.map_or(0, |value| value.value());
             numbers.insert("next_epoch", next.max(stored))?;
@@ -221,39 +231,39 @@ fn apply(transaction: &WriteTransaction, write: &Write) -> Result<(), redb::Erro
         Write::Resume(shard, None) => remove(transaction, RESUME, &shard.to_string()),
         Write::Worker(record) => put(transaction, WORKERS, record.worker.as_str(), record),
         Write::WorkerGone(worker) => remove(transaction, WORKERS, worker.as_str()),
+        Write::Rest(worker, Some(rest)) => put(transaction, RESTS, worker.as_str(), rest),
+        Write::Rest(worker, None) => remove(transaction, RESTS, worker.as_str()),
+        Write::Pool(pool, write) => apply(&Tables::of_pool(transaction.of, pool), write),
     }
-}
-
-type Json = TableDefinition<'static, &'static str, &'static [u8]>;
-
-fn put(
-    transaction: &WriteTransaction,
-    table: Json,
-    key: &str,
-    value: &impl Serialize,
-) -> Result<(), redb::Error> {
-    let json = serde_json::to_vec(value).expect("stored records are plain data");
-    transaction.open_table(table)?.insert(key, json.as_slice())?;
-    Ok(())
-}
-
-fn remove(transaction: &WriteTransaction, table: Json, key: &str) -> Result<(), redb::Error> {
-    transaction.open_table(table)?.remove(key)?;
-    Ok(())
 }
 
 fn read(database: &Database) -> Result<Saved, redb::Error> {
     let reading = database.begin_read()?;
-    let next_epoch = reading
-        .open_table(NUMBERS)?
-        .get("next_epoch")?
-        .map_or(1, |value| value.value());
-    let facts = reading.open_table(FACTS)?;
-    let fact = |name: &str| -> Result<Option<Vec<u8>>, redb::Error> {
-        Ok(facts.get(name)?.map(|value| value.value().to_owned()))
+    let mut saved = read_pool(&Tables::of_discord(&reading))?;
+    let tables = reading.list_tables()?;
+    let pools: BTreeSet<_> = tables
+        .filter_map(|table| Some(table.name().split_once('/')?.0.to_owned()))
+        .collect();
+    for pool in pools {
+        let pool: PoolId = pool
+            .parse()
+            .map_err(|_| redb::Error::Corrupted(format!("records of the pool '{pool}'")))?;
+        let of_pool = read_pool(&Tables::of_pool(&reading, &pool))?;
+        saved.pools.insert(pool, of_pool);
+    }
+    Ok(saved)
+}
+
+fn read_pool(reading: &Tables<'_, ReadTransaction>) -> Result<Saved, redb::Error> {
+    let numbers = reading.name(&NUMBERS);
+    let next_epoch = match reading.of.open_table(TableDefinition::<&str, u64>::new(&numbers)) {
+        Ok(numbers) => numbers.get("next_epoch")?.map_or(1, |value| value.value()),
+        Err(redb::TableError::TableDoesNotExist(_)) => 1,
+        Err(error) => return Err(error.into()),
     };
     let rows = |table: Json| -> Result<Vec<(String, Vec<u8>)>, redb::Error> {
-        let table = match reading.open_table(table) {
+        let table = reading.name(&table);
+        let table = match reading.of.open_table(Rows::new(&table)) {
             Ok(table) => table,
             Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
             Err(error) => return Err(error.into()),
@@ -264,16 +274,18 @@ fn read(database: &Database) -> Result<Saved, redb::Error> {
             .collect::<Result<_, _>>()
             .map_err(redb::Error::from)
     };
+    let mut facts: BTreeMap<_, _> = rows(FACTS)?.into_iter().collect();
+    let mut fact = |name: &str| facts.remove(name);
     let mut saved = Saved {
         next_epoch: Epoch(next_epoch),
         ..Saved::default()
     };
-    saved.plan = fact("plan")?.map(|json| parse(&json)).transpose()?;
-    saved.rescale = fact("rescale")?.map(|json| parse(&json)).transpose()?;
-    saved.chosen = fact("chosen")?.map(|json| parse(&json)).transpose()?;
-    saved.discord = fact("discord")?.map(|json| parse(&json)).transpose()?;
-    saved.halt = fact("halt")?.map(|json| parse(&json)).transpose()?;
-    saved.rolling = fact("rolling")?.map(|json| parse(&json)).transpose()?;
+    saved.plan = fact("plan").map(|json| parse(&json)).transpose()?;
+    saved.rescale = fact("rescale").map(|json| parse(&json)).transpose()?;
+    saved.chosen = fact("chosen").map(|json| parse(&json)).transpose()?;
+    saved.discord = fact("discord").map(|json| parse(&json)).transpose()?;
+    saved.halt = fact("halt").map(|json| parse(&json)).transpose()?;
+    saved.rolling = fact("rolling").map(|json| parse(&json)).transpose()?;
     for (_, json) in rows(LEASES)? {
         saved.leases.push(parse(&json)?);
     }
@@ -295,12 +307,10 @@ fn read(database: &Database) -> Result<Saved, redb::Error> {
     for (_, json) in rows(WORKERS)? {
         saved.workers.push(parse(&json)?);
     }
+    for (key, json) in rows(RESTS)? {
+        saved.rests.insert(WorkerId::from(&*key), parse(&json)?);
+    }
     Ok(saved)
-}
-
-fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, redb::Error> {
-    serde_json::from_slice(json)
-        .map_err(|error| redb::Error::Corrupted(format!("a record is unreadable: {error}")))
 }
 
 fn io_error(path: &Path, error: &io::Error) -> StoreError {

@@ -42,6 +42,15 @@ impl MemoryStore {
                 saved.workers.sort_by(|a, b| a.worker.cmp(&b.worker));
             }
             Write::WorkerGone(worker) => saved.workers.retain(|record| record.worker != worker),
+            Write::Rest(worker, Some(rest)) => {
+                saved.rests.insert(worker, rest);
+            }
+            Write::Rest(worker, None) => {
+                saved.rests.remove(&worker);
+            }
+            Write::Pool(pool, write) => {
+                Self::apply(saved.pools.entry(pool).or_default(), *write);
+            }
         }
     }
 }

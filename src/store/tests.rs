@@ -21,10 +21,19 @@ fn lease(number: u32, epoch: u64) -> LeaseRecord {
         key: Some(format!("key {epoch}")),
         identify_at_ms: 7,
         ttl_ms: 60_000,
+        assigned: epoch.is_multiple_of(2),
     }
 }
 
 fn write() -> impl Strategy<Value = Write> {
+    prop_oneof![
+        of_one_pool(),
+        (0u8..3, of_one_pool())
+            .prop_map(|(pool, write)| Write::Pool(format!("pool-{pool}").parse().unwrap(), Box::new(write))),
+    ]
+}
+
+fn of_one_pool() -> impl Strategy<Value = Write> {
     let shard = (0u32..6).prop_map(|n| ShardId::new(n, 64).unwrap());
     let worker = (0u32..4).prop_map(|n| WorkerId::new(&PoolId::discord(), n));
     let point = |sequence| SavedPoint {
@@ -62,6 +71,13 @@ fn write() -> impl Strategy<Value = Write> {
             })
         }),
         worker.clone().prop_map(Write::WorkerGone),
+        (worker.clone(), any::<bool>()).prop_map(|(worker, rests)| {
+            let rest = RestRecord {
+                how: "exit code 0".into(),
+                command: "c".into(),
+            };
+            Write::Rest(worker, rests.then_some(rest))
+        }),
         (worker, any::<u64>()).prop_map(|(worker, run)| Write::Rolling(RollingRecord {
             asked_at_ms: 5,
             total: 1,
@@ -112,6 +128,9 @@ proptest! {
             let saved = DiskStore::open(folder.path()).unwrap().load().await.unwrap();
             let mut expected = model.load().await.unwrap();
             expected.next_epoch = expected.next_epoch.max(Epoch(1));
+            for saved in expected.pools.values_mut() {
+                saved.next_epoch = saved.next_epoch.max(Epoch(1));
+            }
             assert_eq!(saved, expected);
         });
     }
@@ -140,6 +159,27 @@ fn the_epoch_counter_outlives_its_leases() {
                 .next_epoch,
             Epoch(42)
         );
+    });
+}
+
+#[test]
+fn each_pool_has_an_epoch_counter_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let pool: PoolId = "web".parse().unwrap();
+    runtime().block_on(async {
+        let mut store = DiskStore::open(folder.path()).unwrap();
+        let in_pool = |write| Write::Pool(pool.clone(), Box::new(write));
+        let writes = vec![
+            Write::Lease(lease(0, 41)),
+            in_pool(Write::Lease(lease(0, 7))),
+            in_pool(Write::LeaseEnded(lease(0, 7).shard)),
+        ];
+        store.commit(writes).await.unwrap();
+        drop(store);
+        let saved = DiskStore::open(folder.path()).unwrap().load().await.unwrap();
+        assert_eq!((saved.next_epoch, saved.leases.len()), (Epoch(42), 1));
+        let of_pool = &saved.pools[&pool];
+        assert_eq!((of_pool.next_epoch, of_pool.leases.len()), (Epoch(8), 0));
     });
 }
 

@@ -48,6 +48,9 @@ pub struct Lease {
     pub ttl: Duration,
     /// Whether it beat at all under this manager.
     pub heard: bool,
+    /// Held on behalf of a child that does not beat, until its process group is
+    /// gone.
+    pub assigned: bool,
     /// Without a beat until here, the lease is lost.
     pub deadline: Tick,
     /// Since when its shard is out of the plan. Kept here, because every beat
@@ -171,6 +174,9 @@ pub struct LeaseRecord {
     /// The time to live that the holder was told, in milliseconds.
     #[serde(default)]
     pub ttl_ms: u64,
+    /// Its holder is a child that does not beat.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub assigned: bool,
 }
 
 /// What must be on disk before anyone is answered.
@@ -184,6 +190,7 @@ pub enum LeaseWrite {
         key: Option<String>,
         wait_ms: u64,
         ttl_ms: u64,
+        assigned: bool,
     },
     Ended {
         shard: ShardId,

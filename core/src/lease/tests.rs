@@ -227,6 +227,7 @@ fn a_restored_lease_keeps_the_time_that_its_holder_was_told() {
         key: None,
         identify_at_ms: 0,
         ttl_ms: 120_000,
+        assigned: false,
     };
     let mut table = LeaseTable::restore(
         Plan::of_total(1),
@@ -252,6 +253,7 @@ fn a_restored_table_gives_every_lease_its_full_time_and_never_an_old_epoch() {
         key: None,
         identify_at_ms: 0,
         ttl_ms: 0,
+        assigned: false,
     };
     let mut table = LeaseTable::restore(
         Plan::of_total(2),

@@ -14,21 +14,25 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
+use super::patience::Patience;
+
 /// How long, and how many bytes, a closing connection is listened to.
 const LINGER_TIME: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 8 * 1024 * 1024;
 
 pub(super) struct Lingering {
     stream: TcpStream,
+    patience: Patience,
     /// Set once our own direction is closed.
     deadline: Option<Pin<Box<Sleep>>>,
     thrown_away_bytes: usize,
 }
 
 impl Lingering {
-    pub(super) const fn new(stream: TcpStream) -> Self {
+    pub(super) fn new(stream: TcpStream) -> Self {
         Self {
             stream,
+            patience: Patience::default(),
             deadline: None,
             thrown_away_bytes: 0,
         }
@@ -47,7 +51,8 @@ impl AsyncRead for Lingering {
 
 impl AsyncWrite for Lingering {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.patience.with(cx, written)
     }
 
     fn poll_write_vectored(
@@ -55,7 +60,8 @@ impl AsyncWrite for Lingering {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.patience.with(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {

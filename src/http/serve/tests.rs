@@ -117,3 +117,26 @@ async fn an_open_request_is_finished_within_the_grace_and_cut_off_after_it() {
     server.await.unwrap();
     assert!(soon.await.unwrap().ends_with("done"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_takes_nothing_is_cut_off_and_one_that_goes_on_gets_it_all() {
+    const SIZE: usize = 64 << 20;
+    let router = Router::new().route("/", get(|| async { vec![b'x'; SIZE] }));
+    let (address, stop, server) = start(router, Duration::from_secs(5)).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+        .await
+        .unwrap();
+    tokio::time::timeout(Duration::from_secs(60), std::future::pending::<()>())
+        .await
+        .unwrap_err();
+    let mut answer = Vec::new();
+    // The rest of what was under way, and then the end.
+    drop(stream.read_to_end(&mut answer).await);
+    assert!(!answer.is_empty() && answer.len() < SIZE, "{}", answer.len());
+    let whole = send(address, b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+    assert!(whole.len() > SIZE);
+    stop.cancel();
+    server.await.unwrap();
+}

@@ -17,6 +17,9 @@ impl Fleet {
         mut report: BeatReport,
         now: Tick,
     ) -> Result<Told, BeatError> {
+        if !self.is_discord() {
+            return self.beat_of_pool(caller, session, report, now);
+        }
         let point = report.gateway.take();
         let guild_count = report.guild_count;
         // A plain beat says no state; a latency comes from a gateway connection.
@@ -34,6 +37,7 @@ impl Fleet {
         }
         if let Some((before, after)) = beaten.change {
             self.state_changed(beaten.shard, before, after, now);
+            self.note_state(beaten.shard, before, after, beaten.closed);
         }
         if has_gateway && self.line.connected(beaten.shard, now) {
             self.changed = true;

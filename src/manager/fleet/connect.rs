@@ -30,9 +30,14 @@ impl Fleet {
         if let Some(reason) = self.waits_for_discord().or_else(|| self.halted_because()) {
             return Err(unavailable(reason));
         }
-        if !self.may_hold(&request.caller) {
+        if !self.may_hold(&request.caller) || self.has_its_slot(&request.caller) {
             return Err(ConnectError::NoShardFree);
         }
+        let identify = match self.is_discord() {
+            true => request.identify,
+            // Nobody's turn has to be waited for.
+            false => IdentifyPlan::Ask,
+        };
         let holder = holder(&request.caller);
         if let Some(key) = &request.idempotency_key
             && let Some((shard, _)) = self.table.repeated(&holder, key)
@@ -44,7 +49,7 @@ impl Fleet {
             return Ok((None, self.connection(shard, wait)));
         }
         let shard = self.table.lowest_free().ok_or(ConnectError::NoShardFree)?;
-        let wait = match request.identify {
+        let wait = match identify {
             IdentifyPlan::Ask => Duration::ZERO,
             IdentifyPlan::Sleep => {
                 if let Some(reason) = self.starts_used_up() {
@@ -71,14 +76,17 @@ impl Fleet {
             .table
             .claim(claim, wait, now)
             .map_err(|_| ConnectError::NoShardFree)?;
+        self.note_leased(shard, epoch, &holder);
         match holder.child() {
             Some(worker) => {
-                info!(shard.id = %shard, worker.id = %worker, "shard {shard} goes to worker {worker} (epoch {epoch})");
+                info!(shard.id = %shard, worker.id = %worker, "{} goes to worker {worker} (epoch {epoch})", self.name(shard));
             }
-            None => info!(shard.id = %shard, "shard {shard} goes to an external worker (epoch {epoch})"),
+            None => {
+                info!(shard.id = %shard, "{} goes to an external worker (epoch {epoch})", self.name(shard));
+            }
         }
         // Of those that lapsed together the end is told, for all of them.
-        if holder.child().is_none() || !self.brake.is_on() {
+        if self.is_discord() && (holder.child().is_none() || !self.brake.is_on()) {
             self.effects.push(Effect::Alert(Alert {
                 kind: AlertKind::Connect,
                 shard: Some(shard),
@@ -88,7 +96,7 @@ impl Fleet {
         }
         let grant = Grant {
             session,
-            spent: request.identify == IdentifyPlan::Sleep,
+            spent: identify == IdentifyPlan::Sleep,
         };
         Ok((Some(grant), self.connection(shard, wait)))
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use shardman_core::count::{self, Bot, Question};
 use shardman_core::rescale::{Phase, Rescale};
+use shardman_core::timeline::{Kind, Subject};
 use shardman_core::wire::PlanReport;
 use shardman_core::{Plan, ShardId, Tick};
 use tracing::{info, warn};
@@ -58,6 +59,14 @@ pub(super) struct FirstPlan {
 
 impl FirstPlan {
     pub(super) fn of(settings: &Settings, saved: &Saved) -> Self {
+        if settings.count == Count::Nothing {
+            return Self {
+                live: Plan::default(),
+                rescale: None,
+                fallback: None,
+                counting: Counting::default(),
+            };
+        }
         let max_shards = settings.max_shards();
         // An operator's word holds until MAX_SHARDS says something new.
         let chosen = saved.chosen.filter(|chosen| chosen.max_shards == max_shards);
@@ -178,9 +187,11 @@ impl Fleet {
         match &self.rescale {
             Some(rescale) if rescale.brings(shard) => {
                 let target = rescale.target;
-                self.say_plan(format!(
+                let text = format!(
                     "the rescale to {target} shards is given up: Discord refused shard {shard} (close code {code})"
-                ));
+                );
+                self.note(Kind::RescaleGivenUp, Subject::fleet(), &text);
+                self.say_plan(text);
                 self.rescale = None;
                 self.writes.push(Write::Rescale(None));
                 self.set_chosen(None);
@@ -259,6 +270,7 @@ impl Fleet {
             format!("{why}: {target} shards are due, but {}", refusals.join("; "))
         };
         if self.counting.told.replace(target) != Some(target) {
+            self.note(Kind::RescaleProposed, Subject::fleet(), &text);
             self.say_plan(text.clone());
         }
         self.counting.proposal = Some(text);
@@ -286,6 +298,8 @@ impl Fleet {
     /// The change is through.
     pub(super) fn rescaled(&mut self, total: u32) {
         info!("rescale done: {total} shards run");
+        let text = format!("the rescale is done: {total} shards run");
+        self.note(Kind::RescaleFinished, Subject::fleet(), text);
         self.counting.refused = None;
         self.counting.proposal = None;
         self.counting.told = None;

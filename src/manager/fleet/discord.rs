@@ -1,15 +1,20 @@
 //! What Discord says of the bot: how many shards, how fast, how many starts.
 
+use shardman_core::timeline::{Kind, Subject};
 use shardman_core::{Plan, Tick};
 use tracing::{info, warn};
 
 use super::Fleet;
 use crate::manager::request::DiscordNews;
+use crate::manager::settings::Count;
 use crate::store::Write;
 
 impl Fleet {
     /// Why nothing can be leased before Discord has answered.
     pub(in crate::manager) fn waits_for_discord(&self) -> Option<String> {
+        if self.settings.count == Count::Nothing {
+            return None;
+        }
         let known = !self.settings.asks_discord || self.discord.is_some();
         if known && !self.table.plan().is_empty() {
             return self.count_refused();
@@ -24,7 +29,8 @@ impl Fleet {
         self.changed = true;
         match news {
             DiscordNews::Facts(mut facts) => {
-                if self.discord_trouble.take().is_some() || self.discord.is_none() {
+                let was_away = self.discord_trouble.take().is_some();
+                if was_away || self.discord.is_none() {
                     info!(
                         "Discord recommends {} shards, max_concurrency {}, {} of {} session starts left",
                         facts.recommended_shards,
@@ -32,6 +38,9 @@ impl Fleet {
                         facts.starts.remaining,
                         facts.starts.total
                     );
+                }
+                if was_away {
+                    self.note(Kind::DiscordBack, Subject::fleet(), "Discord answers again");
                 }
                 // Discord has not seen what is promised and not yet used.
                 let promised = self.line.promised(now);
@@ -49,6 +58,10 @@ impl Fleet {
                 retry_seconds,
             } => {
                 warn!("Discord cannot be asked, next try in {retry_seconds} s: {reason}");
+                if self.discord_trouble.is_none() {
+                    let text = format!("Discord cannot be asked: {reason}");
+                    self.note(Kind::DiscordUnreachable, Subject::fleet(), text);
+                }
                 self.discord_trouble = Some(reason);
                 if self.discord.is_some()
                     && self.table.plan().is_empty()

@@ -117,7 +117,9 @@ impl Fleet {
             | Write::Plan(_)
             | Write::Halt(_)
             | Write::Worker(_)
-            | Write::WorkerGone(_)) => Some(kept),
+            | Write::WorkerGone(_)
+            | Write::Rest(..)
+            | Write::Pool(..)) => Some(kept),
         }
     }
 
@@ -134,6 +136,7 @@ impl Fleet {
                     key,
                     wait_ms,
                     ttl_ms,
+                    assigned,
                 } => {
                     let identify_at_ms = if wait_ms == 0 { 0 } else { wall + wait_ms };
                     Write::Lease(LeaseRecord {
@@ -144,6 +147,7 @@ impl Fleet {
                         key,
                         identify_at_ms,
                         ttl_ms,
+                        assigned,
                     })
                 }
                 LeaseWrite::Ended { shard, .. } => Write::LeaseEnded(shard),
@@ -154,10 +158,11 @@ impl Fleet {
             holder,
             cause,
             silent_ms,
-            ..
+            epoch,
         } in self.table.take_effects()
         {
             self.changed = true;
+            self.note_lost((shard, epoch), &holder, cause, silent_ms);
             self.line.forget(shard, now);
             self.waiters.remove(&shard);
             if !self.table.plan().contains(shard) {
@@ -170,7 +175,7 @@ impl Fleet {
             match cause {
                 EndCause::Released | EndCause::WorkerGone | EndCause::Undone => {}
                 EndCause::OutOfPlan => {
-                    info!(shard.id = %shard, "shard {shard} left the plan and its lease ended");
+                    info!(shard.id = %shard, "{} left the plan and its lease ended", self.name(shard));
                 }
                 EndCause::Lapsed => self.lapsed(shard, holder.child(), silent_ms, now),
             }
@@ -178,14 +183,26 @@ impl Fleet {
     }
 
     fn lapsed(&mut self, shard: ShardId, child: Option<&WorkerId>, silent_ms: u64, now: Tick) {
-        let seconds = silent_ms / 1000;
-        warn!(shard.id = %shard, lease.silent_ms = silent_ms, "lease lost on shard {shard}: no beat for {seconds} s");
+        let (seconds, name) = (silent_ms / 1000, self.name(shard));
+        warn!(shard.id = %shard, lease.silent_ms = silent_ms, "lease lost on {name}: no beat for {seconds} s");
+        let (kind, told, text) = match self.is_discord() {
+            true => (
+                AlertKind::Disconnect,
+                Some(shard),
+                format!("no beat for {seconds} s"),
+            ),
+            false => (
+                AlertKind::Worker,
+                None,
+                format!("lease lost on {name}: no beat for {seconds} s"),
+            ),
+        };
         // One word is said for all of them, where many lapse together.
         if child.is_none() || !self.brake.is_on() {
             self.effects.push(Effect::Alert(Alert {
-                kind: AlertKind::Disconnect,
-                shard: Some(shard),
-                text: format!("no beat for {seconds} s"),
+                kind,
+                shard: told,
+                text,
                 last_beat_ms: self.clock.wall_ms().saturating_sub(silent_ms),
             }));
         }

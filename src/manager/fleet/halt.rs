@@ -2,6 +2,7 @@
 //! identifies, until an operator says that the cause is gone. What runs, runs on.
 
 use shardman_core::close_code::{CloseMeaning, meaning};
+use shardman_core::timeline::{Kind, Subject};
 use shardman_core::{ShardId, Tick};
 use tracing::{error, info};
 
@@ -28,6 +29,11 @@ impl Fleet {
         }
         let reason = format!("Discord closed shard {shard} with code {code}: {remedy}");
         error!(shard.id = %shard, "the fleet is halted. {reason}. Then run `shardman resume`");
+        self.note(
+            Kind::Halted,
+            Subject::fleet(),
+            format!("the fleet is halted: {reason}"),
+        );
         self.effects.push(Effect::Alert(Alert {
             kind: AlertKind::Worker,
             shard: None,
@@ -61,6 +67,7 @@ impl Fleet {
         }
         if any {
             info!("an operator resumed the fleet");
+            self.note(Kind::Resumed, Subject::fleet(), "an operator resumed the fleet");
         }
         any
     }

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use shardman_core::lease::Lease;
 use shardman_core::reconcile::{Action, Desired, Observed, REGISTER_WITHIN, WorkerView};
 use shardman_core::rolling::Rolling;
-use shardman_core::{Plan, PoolId, ShardId, Tick, WorkerId};
+use shardman_core::{Plan, ShardId, Tick, WorkerId};
 
 use super::{Fleet, Run};
-use crate::manager::settings::WorkerProgram;
+use crate::manager::settings::{Count, WorkerProgram};
 use crate::manager::view::serves;
 
 impl Fleet {
@@ -18,6 +18,9 @@ impl Fleet {
         let views = self.views(now);
         if self.stopping {
             return;
+        }
+        if self.settings.count == Count::Nothing {
+            return self.stop_former();
         }
         let lapsed = self.lapsed_to_stop(now);
         let uncovered = if self.hands_out() {
@@ -86,7 +89,7 @@ impl Fleet {
         let most = self.settings.max_workers(planned);
         let in_the_end = if rescaling { planned.max(target) } else { planned };
         Desired {
-            pool: PoolId::discord(),
+            pool: self.settings.pool.clone(),
             max_workers: match most {
                 0 => 0,
                 most => most.saturating_add(count(beside).div_ceil(shards_per_worker.max(1))),

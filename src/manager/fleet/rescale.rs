@@ -3,6 +3,7 @@
 use shardman_core::count;
 use shardman_core::lease::Beaten;
 use shardman_core::rescale::{Observed, Progress, Rescale, Role};
+use shardman_core::timeline::{Kind, Subject};
 use shardman_core::wire::{Directive, PlanReport, PlanView, RescaleView, ShardState};
 use shardman_core::{Plan, ShardId, Tick};
 use tokio::sync::oneshot;
@@ -101,6 +102,7 @@ impl Fleet {
             ),
             None => info!("the {target} shards that run stay"),
         }
+        self.note_rescale();
         self.writes.push(Write::Rescale(self.rescale.clone()));
         self.counting.proposal = None;
         self.rescale_since = now;
@@ -129,6 +131,8 @@ impl Fleet {
     /// Takes on a plan at once: nothing runs yet.
     pub(super) fn adopt_plan(&mut self, plan: Plan, now: Tick) {
         info!("planned: {} shards", plan.len());
+        let text = format!("{} shards are planned", plan.len());
+        self.note(Kind::Planned, Subject::fleet(), text);
         self.writes.push(Write::Plan(plan.clone()));
         self.live = plan;
         self.replan(now);
@@ -194,6 +198,7 @@ impl Fleet {
             }
             if progress == Progress::Replaced {
                 self.writes.push(Write::Plan(self.live.clone()));
+                self.note_rescale();
             }
             self.rescale_since = now;
             self.replan(now);

@@ -7,6 +7,7 @@ use shardman_core::Tick;
 use shardman_core::ledger::Spender;
 use shardman_core::reconcile::StopCause;
 use shardman_core::rolling::{Observed, Rolling, Step, WorkerRun};
+use shardman_core::timeline::{Kind, Subject};
 use shardman_core::{ShardId, WorkerId};
 use tracing::{info, warn};
 
@@ -58,6 +59,11 @@ impl Fleet {
             [one] => info!("an operator restarts worker {}", one.worker),
             several => info!("an operator restarts {} workers, one at a time", several.len()),
         }
+        let text = match runs.as_slice() {
+            [one] => format!("an operator restarts {}", one.worker),
+            several => format!("an operator restarts {} workers, one at a time", several.len()),
+        };
+        self.note(Kind::RestartBegun, Subject::fleet(), text);
         let rolling = Rolling::new(runs, !all, &observed, self.clock.wall_ms());
         self.set_rolling(rolling.with_canary(request.canary.unwrap_or_default()));
         Ok(true)
@@ -91,13 +97,21 @@ impl Fleet {
     pub(super) fn hold_restart(&mut self, hold: bool) -> Result<(), RestartError> {
         let rolling = self.rolling.as_mut().filter(|rolling| rolling.active());
         let rolling = rolling.ok_or(RestartError::NotUnderWay)?;
-        if hold {
+        let (kind, text) = if hold {
             rolling.hold();
-            info!("an operator holds the restart of the workers");
+            (
+                Kind::RestartPaused,
+                "an operator holds the restart of the workers",
+            )
         } else {
             rolling.go_on();
-            info!("an operator lets the restart of the workers go on");
-        }
+            (
+                Kind::RestartContinued,
+                "an operator lets the restart of the workers go on",
+            )
+        };
+        info!("{text}");
+        self.note(kind, Subject::fleet(), text);
         self.rolling_unsaved = true;
         self.changed = true;
         Ok(())
@@ -108,7 +122,9 @@ impl Fleet {
         let rolling = self.rolling.as_mut().filter(|rolling| rolling.active());
         rolling.ok_or(RestartError::NotUnderWay)?.cancel();
         self.rolling_unsaved = true;
-        info!("an operator cancelled the restart of the workers");
+        let text = "an operator cancelled the restart of the workers";
+        info!("{text}");
+        self.note(Kind::RestartCancelled, Subject::fleet(), text);
         Ok(())
     }
 
@@ -136,6 +152,7 @@ impl Fleet {
 
     /// `lines` are what a worker whose end led to this printed last.
     fn take_step(&mut self, step: Step, (done, total): (u32, u32), lines: &[String]) {
+        self.note_restart(&step, (done, total));
         match step {
             Step::Excused(what) => warn!("the restart waited in vain for {what} and begins all the same"),
             Step::Stop(WorkerRun { worker, .. }) => {
@@ -232,6 +249,8 @@ impl Fleet {
             info!(worker.id = %worker, "an operator starts worker {worker}");
             entry.restarts.exits = 0;
             entry.run = Run::BackingOff { until: now };
+            let text = format!("an operator starts {worker}");
+            self.note(Kind::WorkerStartAsked, Subject::worker(worker), text);
         }
     }
 
@@ -250,7 +269,7 @@ impl Fleet {
         let next = self.rolling.as_ref().and_then(Rolling::next);
         Observed {
             runs: self.running().filter_map(run).collect(),
-            unready: unready.collect(),
+            unready: self.without_rest(unready.collect()),
             // A shard whose RESUME is refused could not identify.
             hold: hold
                 .or_else(|| self.starts_used_up())

@@ -10,6 +10,7 @@ use std::time::Duration;
 use shardman_core::budget::DAY_MS;
 use shardman_core::lease::{EndCause, Holder, LeaseTable};
 use shardman_core::ledger::{self, Ledger, Spender, StartCause};
+use shardman_core::timeline::{Kind, Subject};
 use shardman_core::wire::{StartsView, WorkerStarts};
 use shardman_core::{SessionId, ShardId, Tick, WorkerId};
 use tracing::{info, warn};
@@ -160,6 +161,8 @@ impl Fleet {
     /// An operator lifts reserve and shares until Discord gives anew.
     pub(super) fn release_reserve(&mut self) {
         info!("an operator lets the fleet use the reserve of session starts and exceed the shares");
+        let text = "an operator lets the fleet use the reserve of session starts";
+        self.note(Kind::ReserveReleased, Subject::fleet(), text);
         let wall = self.clock.wall_ms();
         let resets_at = self.discord.as_ref().map(|facts| facts.starts.resets_at_ms);
         self.starts.lifted_until = Some(
@@ -220,6 +223,7 @@ impl Fleet {
         }
         let mut text = self.says_enough(&spender);
         warn!("{text}; `shardman start --spend-reserve` lets it");
+        self.note(Kind::PermitRefused, spender_subject(&spender), &text);
         if let Spender::Child(worker) = &spender
             && let Some(entry) = self.workers.get(worker)
             && let Some(how) = &entry.last_exit
@@ -312,6 +316,7 @@ impl Fleet {
         });
         if let Some(text) = text {
             warn!(shard.id = %shard, "{text}");
+            self.note(Kind::BudgetAlert, Subject::fleet(), &text);
             self.effects.push(Effect::Alert(Alert {
                 kind: AlertKind::Budget,
                 shard: None,
@@ -353,5 +358,12 @@ impl Fleet {
             used_up_in: used_up_in.map(seconds),
             by_worker,
         }
+    }
+}
+
+fn spender_subject(spender: &Spender) -> Subject {
+    match spender {
+        Spender::Child(worker) => Subject::worker(worker),
+        Spender::External(shard) => Subject::shard(*shard),
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use shardman_core::reconcile::{Phase, StopCause, WorkerView};
 use shardman_core::restart::{RestartPolicy, RestartRecord, RestartStep};
+use shardman_core::timeline::{Kind, Subject};
 use shardman_core::{ShardId, Tick, WorkerId};
 use tracing::{error, info, warn};
 
@@ -22,8 +23,12 @@ const RETRY_START: Duration = Duration::from_secs(5);
 pub(in crate::manager) enum Run {
     Running,
     Stopping,
-    BackingOff { until: Tick },
+    BackingOff {
+        until: Tick,
+    },
     Halted,
+    /// It has done its work.
+    Resting,
 }
 
 /// One place for a child, over all its runs.
@@ -49,7 +54,7 @@ pub(in crate::manager) struct Worker {
     /// It left a free shard alone for too long, and has taken none since.
     pub(super) passes: bool,
     /// Why it was told to stop.
-    stopped_for: Option<StopCause>,
+    pub(super) stopped_for: Option<StopCause>,
     /// Its end was asked for, and its next run is to follow at once.
     pub(super) restarts_at_once: bool,
 }
@@ -71,9 +76,12 @@ impl Fleet {
             };
             let left_over = process.is_none() && processes.lives(&record.credential);
             if process.is_none() && !left_over {
-                info!(worker.id = %worker, "worker {worker} ended while no manager ran");
+                let text = format!("{worker} ended while no manager ran");
+                info!(worker.id = %worker, "worker {text}");
+                self.note(Kind::WorkerEnded, Subject::worker(&worker), text);
                 self.table.worker_gone(&worker, now);
-                self.writes.push(Write::WorkerGone(worker));
+                self.writes.push(Write::WorkerGone(worker.clone()));
+                self.ended_unseen(record, now);
                 continue;
             }
             for shard in &record.condemned {
@@ -83,6 +91,7 @@ impl Fleet {
             self.writes.push(Write::Worker(record.clone()));
             let uptime = self.clock.wall_ms().saturating_sub(record.started_at_ms);
             let mut entry = Worker::running(record, now - Duration::from_millis(uptime), now);
+            self.note_taken_up(&entry, left_over);
             if left_over {
                 entry.run = Run::Stopping;
                 self.effects.push(Effect::Bury {
@@ -133,12 +142,14 @@ impl Fleet {
     fn ended(&mut self, worker: &WorkerId, how: &str, exit: Option<&Exit>, lines: &[String], now: Tick) {
         let held = self.table.worker_gone(worker, now).len();
         self.writes.push(Write::WorkerGone(worker.clone()));
+        self.note_ended(worker, how, exit, (held, lines), now);
         let stopping = self.stopping;
         let stopped_for = self.workers.get(worker).and_then(|entry| entry.stopped_for);
         let given_up = matches!(stopped_for, Some(StopCause::Surplus | StopCause::Retired));
         // What we decided says nothing of a new version.
         let decided = given_up || stopped_for == Some(StopCause::Room);
         let told = !decided && self.rolling_ended(worker, how, lines);
+        let rests = !stopping && self.rests_after(exit, stopped_for);
         let Some(entry) = self.workers.get_mut(worker) else {
             return;
         };
@@ -158,6 +169,10 @@ impl Fleet {
             entry.run = Run::BackingOff { until: now };
             entry.record.shards = 0;
             info!(worker.id = %worker, "worker {worker} stopped: {how}; its place is given up");
+            return;
+        }
+        if rests {
+            self.rest(worker, how, lines);
             return;
         }
         let policy = RestartPolicy::default();
@@ -187,6 +202,7 @@ impl Fleet {
             ),
         };
         entry.run = run;
+        self.note_verdict(worker, crash_looping, now);
         if asked {
             info!(worker.id = %worker, "worker {worker} stopped: {how}");
             return;
@@ -241,7 +257,13 @@ impl Fleet {
 
     /// Every child is told to stop; none is started any more.
     pub(super) fn stop_all(&mut self) {
-        self.stopping = true;
+        if !std::mem::replace(&mut self.stopping, true) {
+            self.note(
+                Kind::ManagerStopping,
+                Subject::fleet(),
+                "the manager stops, and the fleet with it",
+            );
+        }
         let running: Vec<_> = self.running().cloned().collect();
         for worker in running {
             self.stop(worker, StopCause::Shutdown);
@@ -273,9 +295,11 @@ impl Fleet {
             };
             entry.restarts_at_once = false;
         }
+        self.take_back_slot(worker, now);
     }
 
     pub(super) fn start(&mut self, worker: WorkerId, shards: u32, now: Tick) {
+        let slot = self.assign_slot(&worker, now);
         let credential = format!("{:016x}{:016x}", self.dice.roll(), self.dice.roll());
         let record = WorkerRecord {
             worker: worker.clone(),
@@ -285,6 +309,7 @@ impl Fleet {
             condemned: Vec::new(),
             started_at_ms: self.clock.wall_ms(),
         };
+        self.note_start(&worker, shards);
         // The next manager must find it even if this one dies right after the
         // start, so the intent is durable first.
         self.writes.push(Write::Worker(record.clone()));
@@ -295,14 +320,17 @@ impl Fleet {
             entry.last_lines = earlier.last_lines;
         }
         self.workers.insert(worker.clone(), entry);
+        self.rest_is_over(&worker);
         self.effects.push(Effect::Start {
             worker,
             shards,
+            slot,
             credential,
         });
     }
 
     pub(super) fn stop(&mut self, worker: WorkerId, cause: StopCause) {
+        self.note_stop(&worker, cause);
         let Some(entry) = self.workers.get_mut(&worker) else {
             return;
         };
@@ -325,7 +353,7 @@ impl Fleet {
 }
 
 impl Worker {
-    fn running(record: WorkerRecord, started: Tick, now: Tick) -> Self {
+    pub(super) fn running(record: WorkerRecord, started: Tick, now: Tick) -> Self {
         Self {
             record,
             run: Run::Running,
@@ -355,7 +383,7 @@ impl Worker {
             (Run::BackingOff { .. }, ..) if self.restarts_at_once => Phase::Returning,
             (Run::Stopping, ..) => Phase::Stopping,
             (Run::BackingOff { until }, ..) => Phase::BackingOff { until },
-            (Run::Halted, ..) => Phase::Halted,
+            (Run::Halted | Run::Resting, ..) => Phase::Halted,
         };
         let holding = held.get(&self.record.worker).copied().unwrap_or(0);
         WorkerView {

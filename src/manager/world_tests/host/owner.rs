@@ -184,6 +184,7 @@ impl Host {
                 Poll::Ready(Ok(Ok(connection))) => Answer::Connected(Box::new(connection)),
                 Poll::Ready(Ok(Err(ConnectError::NoShardFree))) => Answer::NoShardFree,
                 Poll::Ready(Ok(Err(ConnectError::Unavailable { .. }))) => Answer::Busy,
+                Poll::Ready(Ok(Err(other))) => panic!("no call here names a pool: {other}"),
                 Poll::Ready(Err(_)) => Answer::Away,
             },
             Call::Identify(receiver) => match Pin::new(receiver).poll(&mut context) {
@@ -219,6 +220,7 @@ impl Host {
             writes,
             answers,
             effects,
+            notes: _,
         } = manager.fleet.turn(std::mem::take(&mut self.inbox), now);
         let due = manager.fleet.poll_timeout(now);
         manager.due = due.map(|due| self.now + due.since(now));
@@ -252,6 +254,7 @@ impl Host {
                 worker,
                 shards,
                 credential,
+                slot: _,
             } => {
                 self.numbers += 1;
                 let pid = Pid::try_from(self.numbers).unwrap();
