@@ -24,6 +24,7 @@ mod log;
 mod pools;
 mod reload;
 mod request;
+mod restarts;
 mod settings;
 mod timeline;
 mod view;
@@ -34,18 +35,19 @@ pub use alert::{Alert, AlertKind};
 pub use command::{WorkerRegister, names_shards};
 pub use handle::{
     BeatError, BeatReport, Caller, ConnectError, ConnectRequest, Connection, DisconnectError, IdentifyError,
-    IdentifyOutcome, IdentifyPlan, ManagerHandle, RescaleError, RestartError,
+    IdentifyOutcome, IdentifyPlan, ManagerHandle, RescaleError,
 };
 pub use log::LogSpan;
 pub use reload::{ReloadCall, ReloadError};
 pub use request::DiscordNews;
+pub use restarts::{RestartError, RestartRequest};
 pub use settings::{Count, PoolSettings, Register, RescaleMode, RestartRule, Settings, WorkerProgram};
 pub use timeline::MAX_READERS;
 pub use view::Summary;
 
 use crate::clock::Clock;
 use crate::store::{LeaseStore, Saved, StoreError};
-use crate::supervisor::{Host, Supervisor, WorkerEvent, memory};
+use crate::supervisor::{Host, Supervisor, WorkerEvent, memory, pressure};
 use effects::Effects;
 use fleet::{Dice, Fleet, LOOK_EVERY, Turn};
 use handle::Shared;
@@ -67,6 +69,9 @@ const HEARTBEAT: Duration = Duration::from_millis(250);
 /// The owner was held up by the host when it wakes this much late.
 const STALL: Duration = Duration::from_millis(500);
 
+/// How often the kernel counts the pressure on the host anew (Linux, "PSI").
+const LOOK_AT_HOST: Duration = Duration::from_secs(2);
+
 /// A write that failed is tried again after this pause.
 const RETRY_WRITES: Duration = Duration::from_secs(1);
 
@@ -87,6 +92,8 @@ pub struct Manager<S> {
     retry_writes_at: Option<Tick>,
     /// When the children's memory is looked at again.
     measure_at: Tick,
+    /// When the host is.
+    look_at_host: Tick,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -155,6 +162,7 @@ impl<S: LeaseStore> Manager<S> {
             worker_events,
             retry_writes_at: None,
             measure_at: clock.now(),
+            look_at_host: clock.now(),
         };
         // The children of the last run are known before anyone is served.
         manager.turn(Vec::new()).await;
@@ -202,13 +210,22 @@ impl<S: LeaseStore> Manager<S> {
         warn!("{text}");
         self.shared.history.tell(Kind::ManagerStalled, &text);
         for pool in self.shared.every_pool() {
-            self.shared.of_pool(pool.as_str()).table.forgive(stall);
+            let now = self.shared.clock.now();
+            self.shared.of_pool(pool.as_str()).forgive(stall, now);
         }
     }
 
-    /// Notes what a shard's memory is, for decisions that need no operator.
+    /// Notes how the host is and what a shard's memory is, for decisions that
+    /// need no operator.
     fn measure(&mut self) {
         let now = self.shared.clock.now();
+        if now >= self.look_at_host {
+            self.look_at_host = now + LOOK_AT_HOST;
+            let signs = pressure::read();
+            for pool in self.shared.every_pool() {
+                self.shared.of_pool(pool.as_str()).set_host_signs(signs);
+            }
+        }
         if now >= self.measure_at {
             self.measure_at = now + LOOK_EVERY;
             let holding = view::holding(&self.shared.fleet());

@@ -21,6 +21,7 @@ mod hold;
 pub(crate) mod memory;
 mod orphans;
 mod output;
+pub(crate) mod pressure;
 mod unix;
 
 pub use exec_child::exec_child;

@@ -13,11 +13,13 @@ use crate::plan::Plan;
 use crate::tick::Tick;
 
 mod assign;
+mod held_back;
 mod parts;
 mod restore;
 #[cfg(test)]
 mod tests;
 
+use held_back::HeldBack;
 pub use parts::{
     BeatError, BeatReport, Beaten, Claim, ClaimError, EndCause, Figures, Holder, Lease, LeaseEffect,
     LeaseRecord, LeaseWrite,
@@ -45,7 +47,7 @@ pub struct LeaseTable {
     /// How many shards each child holds: every turn asks.
     children: BTreeMap<WorkerId, u32>,
     /// Lapsed shards of children whose process group may still run.
-    held_back: BTreeMap<ShardId, WorkerId>,
+    held_back: HeldBack,
     /// One entry a lease, at or before its deadline: beats move the deadline
     /// alone, and the entry follows when it comes up.
     timers: BTreeSet<(Tick, ShardId)>,
@@ -69,7 +71,7 @@ impl LeaseTable {
             keys: HashMap::new(),
             free,
             children: BTreeMap::new(),
-            held_back: BTreeMap::new(),
+            held_back: HeldBack::default(),
             timers: BTreeSet::new(),
             writes: Vec::new(),
             effects: Vec::new(),
@@ -206,24 +208,18 @@ impl LeaseTable {
         for &shard in &held {
             self.end(shard, EndCause::WorkerGone, now);
         }
-        let back: Vec<_> = self
-            .held_back
-            .iter()
-            .filter(|(_, holder)| *holder == worker)
-            .map(|(shard, _)| *shard)
-            .collect();
-        for shard in back {
-            self.held_back.remove(&shard);
+        for shard in self.held_back.take_of(worker) {
             self.set_free(shard);
         }
         held
     }
 
-    /// Keeps a shard from being handed out until its former holder is gone.
+    /// Keeps a shard from being handed out until its former holder is gone. The
+    /// session is not known any more, so nobody can give it up.
     pub fn hold_back(&mut self, shard: ShardId, worker: WorkerId) {
         if !self.leases.contains_key(&shard) {
             self.free.remove(&shard);
-            self.held_back.insert(shard, worker);
+            self.held_back.insert(shard, worker, None);
         }
     }
 
@@ -249,7 +245,7 @@ impl LeaseTable {
         self.free = self
             .plan
             .iter()
-            .filter(|shard| !self.leases.contains_key(shard) && !self.held_back.contains_key(shard))
+            .filter(|shard| !self.leases.contains_key(shard) && !self.held_back.contains(*shard))
             .collect();
     }
 
@@ -327,7 +323,7 @@ impl LeaseTable {
     }
 
     pub fn held_back(&self) -> impl Iterator<Item = (ShardId, &WorkerId)> {
-        self.held_back.iter().map(|(shard, worker)| (*shard, worker))
+        self.held_back.iter()
     }
 
     /// How many shards each child holds; who holds none is not there.
@@ -371,7 +367,8 @@ impl LeaseTable {
         assert!(timed, "every lease has a timer");
         match (cause, lease.holder.child()) {
             (EndCause::Lapsed, Some(worker)) => {
-                self.held_back.insert(shard, worker.clone());
+                let session = Some(lease.session);
+                self.held_back.insert(shard, worker.clone(), session);
             }
             _ => self.set_free(shard),
         }

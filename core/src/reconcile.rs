@@ -62,6 +62,9 @@ pub enum Phase {
     Idle { since: Tick },
     /// It runs and holds all it was started for.
     Full,
+    /// It runs, a lease of it lapsed, and it waits for its turn to be stopped or
+    /// gives up what it lost: so many shards are held back until then.
+    Lapsed { lost: u32 },
     /// It was told to stop, or ended and its process group is not gone yet.
     Stopping,
     /// The same, to make room for its next run: what it gives back waits for that.
@@ -90,7 +93,7 @@ pub struct WorkerView {
 #[derive(Clone, Copy, Debug)]
 pub struct Observed<'a> {
     pub workers: &'a BTreeMap<WorkerId, WorkerView>,
-    /// The children that lost a lease.
+    /// The children that are to be stopped now because they lost a lease.
     pub lapsed: &'a [WorkerId],
     /// How many planned shards are free.
     pub uncovered: u32,
@@ -191,7 +194,12 @@ impl Reconciler {
             Phase::Short { since } => Some(since + register_within),
             Phase::Idle { since } => (view.holding == 0).then(|| since + register_within),
             Phase::BackingOff { until } => Some(until),
-            Phase::Full | Phase::Stopping | Phase::Restarting | Phase::Returning | Phase::Halted => None,
+            Phase::Full
+            | Phase::Lapsed { .. }
+            | Phase::Stopping
+            | Phase::Restarting
+            | Phase::Returning
+            | Phase::Halted => None,
         });
         let spare = self.spare.iter().map(|(_, since)| *since + RETIRE_AFTER);
         of_workers.chain(spare).filter(|at| *at > now).min()

@@ -10,10 +10,12 @@ use std::time::Duration;
 use crate::id::{ShardId, WorkerId};
 use crate::tick::Tick;
 
+mod canary;
 mod parts;
 #[cfg(test)]
 mod tests;
 
+use canary::{Canary, OPERATOR};
 pub use parts::{Current, Observed, RollingRecord, Standing, Step, WorkerRun};
 
 /// How long the fleet has to stay whole after a restart before the next worker
@@ -36,6 +38,7 @@ pub struct Rolling {
     progress: Option<(usize, Tick)>,
     whole_since: Option<Tick>,
     waiting_for: Option<String>,
+    canary: Canary,
 }
 
 impl Rolling {
@@ -56,6 +59,8 @@ impl Rolling {
             begun: false,
             excused,
             standing: Standing::Running,
+            canary_ms: 0,
+            on_hold: false,
         })
     }
 
@@ -67,6 +72,7 @@ impl Rolling {
             progress: None,
             whole_since: None,
             waiting_for: None,
+            canary: Canary::default(),
         }
     }
 
@@ -172,8 +178,13 @@ impl Rolling {
         }
         let missing = self.missing(observed);
         steps.extend(self.excuse_before_the_first(&missing, now));
-        if let Some((worker, reason)) = self.failure(&missing, now) {
+        let failure = self.failure(&missing, now).or_else(|| self.fallen(&missing));
+        if let Some((worker, reason)) = failure {
             steps.push(self.pause(worker, reason));
+        }
+        if matches!(self.record.standing, Standing::Paused { canary: true, .. }) {
+            self.waiting_for = Some(OPERATOR.to_owned());
+            return steps;
         }
         let missing = self.missing(observed);
         if !missing.is_empty() {
@@ -188,7 +199,7 @@ impl Rolling {
         let whole_since = *self.whole_since.get_or_insert(now);
         let settles = self.record.current.is_some() || self.paused().is_some();
         if settles && now < whole_since + self.settle() {
-            self.waiting_for = Some("the fleet to stay whole for a moment".to_owned());
+            self.waiting_for = Some(self.settle_words());
             return steps;
         }
         if self.paused().is_some() {
@@ -203,6 +214,8 @@ impl Rolling {
         if self.record.queue.is_empty() {
             self.record.standing = Standing::Done;
             steps.push(Step::Done);
+        } else if self.record.on_hold {
+            self.waiting_for = Some(OPERATOR.to_owned());
         } else if let Some(hold) = &observed.hold {
             self.waiting_for = Some(hold.clone());
         } else {
@@ -275,6 +288,8 @@ impl Rolling {
     fn settle(&self) -> Duration {
         if self.paused().is_some() {
             SETTLE_AFTER_FAILURE
+        } else if self.is_canary() {
+            SETTLE.max(Duration::from_millis(self.record.canary_ms))
         } else {
             SETTLE
         }
@@ -309,9 +324,14 @@ impl Rolling {
     }
 
     fn pause(&mut self, worker: WorkerId, reason: String) -> Step {
+        let current = self.record.current.as_ref();
+        let of_current = current.is_some_and(|current| current.stopped.worker == worker);
+        let canary = of_current && self.is_canary();
+        self.canary = Canary::default();
         self.record.standing = Standing::Paused {
             worker,
             reason: reason.clone(),
+            canary,
         };
         Step::Paused(reason)
     }

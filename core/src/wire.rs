@@ -325,7 +325,7 @@ pub struct ShardView {
 }
 
 /// A planned restart of workers, one at a time.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RestartView {
     /// RFC 3339, UTC, microseconds: when it was asked for.
     pub asked_at: String,
@@ -338,8 +338,15 @@ pub struct RestartView {
     pub current: Option<String>,
     /// What it waits for, in words.
     pub waiting_for: Option<String>,
-    /// Why it is paused: what became of the worker that was restarted last.
+    /// Why it is paused: what became of the worker that was restarted last, or
+    /// that an operator holds it.
     pub paused: Option<String>,
+    /// An operator holds it.
+    #[serde(default)]
+    pub on_hold: bool,
+    /// Seconds for which the first worker has to stay healthy.
+    #[serde(default)]
+    pub canary: Option<f64>,
     /// Workers whose turn is still to come, in order.
     pub queue: Vec<String>,
 }
@@ -348,8 +355,8 @@ pub struct RestartView {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct WorkerView {
     pub worker: String,
-    /// `running`, `stopping`, `backing_off`, `halted`, or `resting`: it has done
-    /// its work.
+    /// `running`, `lapsed` (a lease of it lapsed, and it is not stopped yet),
+    /// `stopping`, `backing_off`, `halted`, or `resting`: it has done its work.
     pub state: String,
     pub pid: Option<i32>,
     pub shards: u32,

@@ -32,7 +32,11 @@ pub(super) async fn restart(args: RestartArgs) -> anyhow::Result<ExitCode> {
     if args.cancel {
         return cancel(&args).await;
     }
-    if args.workers.is_empty() && !args.all && args.pool.is_none() {
+    if args.pause || args.go_on {
+        return hold(&args).await;
+    }
+    let names_nobody = args.workers.is_empty() && args.shards.is_empty();
+    if names_nobody && !args.all && args.pool.is_none() {
         return explain(&args).await;
     }
     if let Some(pool) = &args.pool {
@@ -86,6 +90,12 @@ async fn restart_in(args: &RestartArgs, pool: &str, workers: &[String]) -> anyho
     for worker in workers {
         query.append_pair("worker", worker);
     }
+    for shard in &args.shards {
+        query.append_pair("shard", &shard.to_string());
+    }
+    if let Some(canary) = args.canary {
+        query.append_pair("canary", &canary.as_secs_f64().to_string());
+    }
     let path = format!("/fleet/restart?{}", query.finish());
     let answer = manager::post(&args.manager, &path).await?;
     if !answer.status.is_success() {
@@ -110,6 +120,29 @@ async fn restart_in(args: &RestartArgs, pool: &str, workers: &[String]) -> anyho
 fn started() -> anyhow::Result<ExitCode> {
     println!("nothing of that ran; it starts now, watch it with `shardman status`");
     Ok(ExitCode::SUCCESS)
+}
+
+#[expect(clippy::print_stdout, reason = "a person waits for the word")]
+async fn hold(args: &RestartArgs) -> anyhow::Result<ExitCode> {
+    let (path, done, not_done) = if args.pause {
+        (
+            "/fleet/restart/pause",
+            "no further worker is restarted until `shardman restart --continue`",
+            "nothing was paused",
+        )
+    } else {
+        (
+            "/fleet/restart/continue",
+            "the restart goes on; watch it with `shardman status`",
+            "nothing goes on",
+        )
+    };
+    let answer = manager::post(&args.manager, path).await?;
+    if answer.status.is_success() {
+        println!("{done}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    Err(refusal(&answer)).context(not_done)
 }
 
 #[expect(clippy::print_stdout, reason = "a person waits for the word")]
@@ -149,7 +182,10 @@ async fn follow(args: &RestartArgs, pool: &str, begun: RestartView) -> anyhow::R
                 bail!("the restart was cancelled");
             }
             "paused" => {
-                let text = format!("{}\nend it with `shardman restart --cancel`", progress(&restart));
+                let text = format!(
+                    "{}\ngo on with `shardman restart --continue`, or end it with --cancel",
+                    progress(&restart)
+                );
                 tell_end(args, &restart, &text)?;
                 return Ok(ExitCode::from(EXIT_PAUSED));
             }

@@ -67,7 +67,7 @@ fn render(fleet: &FleetView) -> String {
     if let Some(restart) = fleet
         .restart
         .as_ref()
-        .filter(|restart| restart.state == "running")
+        .filter(|restart| restart.state == "running" || restart.on_hold)
     {
         text.push_str(&format!("{}\n", restart::progress(restart)));
     }

@@ -260,6 +260,7 @@ fn settings(
             memory_bytes: args.worker_memory,
             open_files: args.worker_open_files,
         },
+        kills_at_once: args.kills_at_once,
         logs: args.data_dir.join("logs"),
         forget_resume_points: args.sim.is_some(),
         pool: PoolId::discord(),

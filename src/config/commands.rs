@@ -1,8 +1,10 @@
 //! The flags of the commands that talk to a running manager.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
+use shardman_core::plan::MAX_SHARDS;
 
 use super::parse;
 
@@ -118,7 +120,7 @@ pub struct RescaleArgs {
 
 /// The ends of `shardman restart`.
 pub(super) const RESTART_EXIT_CODES: &str = "Exit codes: 0 done (or begun, with --no-wait), 1 refused or cancelled, \
-2 no worker named, 3 paused because a restarted worker failed";
+2 no worker named, 3 paused: a restarted worker failed, or an operator holds it";
 
 /// Which workers to restart.
 #[derive(Args, Clone, Debug)]
@@ -138,8 +140,24 @@ pub struct RestartArgs {
     #[arg(long, value_name = "NAME", conflicts_with_all = ["workers", "all"])]
     pub pool: Option<String>,
 
+    /// Restart whoever holds the shard of this number; may be repeated.
+    #[arg(long = "shard", value_name = "N", conflicts_with = "all", value_parser = parse::count::<0, { MAX_SHARDS - 1 }>)]
+    pub shards: Vec<u32>,
+
+    /// Go on after the first worker only when it has been healthy for so many seconds; if it fails, wait for --continue.
+    #[arg(long, value_name = "SECONDS", value_parser = parse::canary_seconds)]
+    pub canary: Option<Duration>,
+
+    /// Stop no further worker for now. The one that was stopped comes back.
+    #[arg(long, conflicts_with_all = ["workers", "all", "pool", "shards", "canary"])]
+    pub pause: bool,
+
+    /// Go on with the restart that was paused.
+    #[arg(long = "continue", conflicts_with_all = ["workers", "all", "pool", "shards", "canary", "pause"])]
+    pub go_on: bool,
+
     /// End the restart that is under way: no further worker is stopped.
-    #[arg(long, conflicts_with_all = ["workers", "all", "pool"])]
+    #[arg(long, conflicts_with_all = ["workers", "all", "pool", "shards", "canary", "pause", "go_on"])]
     pub cancel: bool,
 
     /// Ask for it and do not wait for its end.

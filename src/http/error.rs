@@ -44,6 +44,9 @@ pub(super) enum Refusal {
     /// A configuration that cannot be used, in one line.
     BadConfiguration(String),
     WorkerNotFound,
+    ShardNotFound,
+    /// Nobody that we started holds the shard.
+    ShardNotHeld(String),
     /// There is no worker to restart.
     NoWorkerRuns,
     RestartUnderWay,
@@ -124,6 +127,8 @@ impl Refusal {
             Self::NotHalted => (StatusCode::CONFLICT, "The fleet is not halted"),
             Self::Unsafe(reasons) | Self::BadConfiguration(reasons) => (StatusCode::CONFLICT, reasons),
             Self::WorkerNotFound => (StatusCode::NOT_FOUND, "Worker Not Found"),
+            Self::ShardNotFound => (StatusCode::NOT_FOUND, "Shard Not Found"),
+            Self::ShardNotHeld(reason) => (StatusCode::CONFLICT, reason),
             Self::NoWorkerRuns => (StatusCode::CONFLICT, "No worker runs"),
             Self::RestartUnderWay => (
                 StatusCode::CONFLICT,
@@ -157,6 +162,8 @@ impl Refusal {
             | Self::Unsafe(_)
             | Self::BadConfiguration(_)
             | Self::WorkerNotFound
+            | Self::ShardNotFound
+            | Self::ShardNotHeld(_)
             | Self::NoWorkerRuns
             | Self::RestartUnderWay
             | Self::NoRestartUnderWay
@@ -169,30 +176,12 @@ impl Refusal {
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let (status, detail) = self.status_and_detail();
-        let body = match &self {
-            Self::Invalid(flaws) => to_json(&Flaws { detail: flaws }),
-            Self::UnreadableBody
-            | Self::BodyTooLarge
-            | Self::BodyTooSlow
-            | Self::WrongSecret
-            | Self::NoShardFree(_)
-            | Self::SessionNotFound
-            | Self::OtherPool(_)
-            | Self::NoGateway
-            | Self::NotAnOperator
-            | Self::NotHalted
-            | Self::Unsafe(_)
-            | Self::BadConfiguration(_)
-            | Self::WorkerNotFound
-            | Self::NoWorkerRuns
-            | Self::RestartUnderWay
-            | Self::NoRestartUnderWay
-            | Self::Unavailable { .. }
-            | Self::NotReady { .. }
-            | Self::UnknownPath
-            | Self::WrongMethod { .. } => to_json(&Detail {
+        let body = if let Self::Invalid(flaws) = &self {
+            to_json(&Flaws { detail: flaws })
+        } else {
+            to_json(&Detail {
                 detail: detail.to_owned(),
-            }),
+            })
         };
         let mut response = json_response(status, body);
         if let Some((name, value)) = self.header() {
@@ -230,6 +219,8 @@ impl From<RestartError> for Refusal {
     fn from(error: RestartError) -> Self {
         match error {
             RestartError::UnknownWorker => Self::WorkerNotFound,
+            RestartError::UnknownShard => Self::ShardNotFound,
+            RestartError::NotHeld(_) => Self::ShardNotHeld(error.to_string()),
             RestartError::UnknownPool { pools } => Self::unknown_pool(&pools),
             RestartError::NothingRuns => Self::NoWorkerRuns,
             RestartError::UnderWay => Self::RestartUnderWay,

@@ -1,22 +1,31 @@
-//! Planned restarts, for operators: `POST /fleet/restart` and its `DELETE`, and
-//! `POST /workers/{worker_id}/restart`.
+//! Planned restarts, for operators: `POST /fleet/restart`, its `DELETE`, its
+//! pauses, and `POST /workers/{worker_id}/restart`.
+
+use std::time::Duration;
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use shardman_core::wire::{FleetView, RestartView};
 
-use super::error::{self, Refusal};
+use super::error::{self, Flaw, Place, Refusal};
 use super::fleet::operator;
+use super::number;
 use super::query::Query;
 use super::{HttpState, body, json};
+use crate::manager::RestartRequest;
 
-/// One worker after the other: those that `?worker=` names, or those of one
-/// pool, or all. The pool stands in the query or in the body.
+/// The longest time that a canary may be watched: a day.
+const CANARY_SECONDS: f64 = 86_400.0;
+
+/// One worker after the other: those that `?worker=` names and those that hold
+/// a `?shard=`, or those of one pool, or all. The pool stands in the query or in
+/// the body.
 pub(super) async fn begin(State(state): State<HttpState>, request: Request) -> Result<Response, Refusal> {
     operator(&state, &request)?;
     let (head, content) = request.into_parts();
     let query = Query::of(&head.uri);
+    let asked = asked(&query)?;
     let mut pool = query.get("pool").map(str::to_owned);
     if pool.is_none() && body::missing(&content).is_none() {
         let bytes = body::read(&head.headers, content).await?;
@@ -25,12 +34,23 @@ pub(super) async fn begin(State(state): State<HttpState>, request: Request) -> R
         let named = fields.text("pool");
         pool = fields.finish(Some(named)).map_err(Refusal::Invalid)?;
     }
-    let workers = query.all("worker");
-    if state.manager.restart_in(pool.as_deref(), workers).await? {
+    if state.manager.restart_in(pool.as_deref(), asked).await? {
         Ok(error::accepted(&begun(&state.manager.fleet(), pool.as_deref())))
     } else {
         Ok(error::no_content())
     }
+}
+
+pub(super) async fn pause(State(state): State<HttpState>, request: Request) -> Result<Response, Refusal> {
+    operator(&state, &request)?;
+    state.manager.hold_restarts(true).await?;
+    Ok(error::no_content())
+}
+
+pub(super) async fn go_on(State(state): State<HttpState>, request: Request) -> Result<Response, Refusal> {
+    operator(&state, &request)?;
+    state.manager.hold_restarts(false).await?;
+    Ok(error::no_content())
 }
 
 /// The restart that has begun; where there are several, that of the first pool.
@@ -58,6 +78,42 @@ pub(super) async fn worker(
     operator(&state, &request)?;
     // A path that is no text names no worker.
     let Path(worker) = worker.map_err(|_| Refusal::WorkerNotFound)?;
-    state.manager.restart(vec![worker]).await?;
+    let request = RestartRequest {
+        workers: vec![worker],
+        ..RestartRequest::default()
+    };
+    state.manager.restart(request).await?;
     Ok(error::no_content())
+}
+
+fn asked(query: &Query) -> Result<RestartRequest, Refusal> {
+    let flaw = |name, message, kind| Flaw::new(&[Place::Name("query"), Place::Name(name)], message, kind);
+    let mut flaws = Vec::new();
+    let mut shards = Vec::new();
+    for text in query.all("shard") {
+        match number::integer(&text).and_then(|number| u32::try_from(number).ok()) {
+            Some(shard) => shards.push(shard),
+            None => flaws.push(flaw(
+                "shard",
+                "value is not a valid integer",
+                "type_error.integer",
+            )),
+        }
+    }
+    let canary = query.get("canary").map(|text| {
+        let seconds = number::float(text).filter(|seconds| (0.0..=CANARY_SECONDS).contains(seconds));
+        seconds.map(Duration::from_secs_f64)
+    });
+    if canary == Some(None) {
+        let message = "value is not a number of seconds from 0 to 86400";
+        flaws.push(flaw("canary", message, "type_error.float"));
+    }
+    if !flaws.is_empty() {
+        return Err(Refusal::Invalid(flaws));
+    }
+    Ok(RestartRequest {
+        workers: query.all("worker"),
+        shards,
+        canary: canary.flatten(),
+    })
 }

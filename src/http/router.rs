@@ -39,6 +39,8 @@ fn routes() -> Vec<Route> {
             "POST, DELETE",
             post(restart::begin).delete(restart::cancel),
         ),
+        route("/fleet/restart/pause", "POST", post(restart::pause)),
+        route("/fleet/restart/continue", "POST", post(restart::go_on)),
         route("/fleet/spend-reserve", "POST", post(fleet::spend_reserve)),
         route("/reload", "POST", post(reload::reload)),
         route("/workers/{worker_id}/restart", "POST", post(restart::worker)),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use shardman_core::brake::{Brake, HostSigns};
 use shardman_core::identify::{IDENTIFY_GAP, IdentifyLine, Permit, USE_WITHIN};
 use shardman_core::lease::{Holder, LeaseRecord, LeaseTable};
 use shardman_core::ledger::Ledger;
@@ -26,6 +27,7 @@ use crate::supervisor::Processes;
 
 mod assigned;
 mod beat;
+mod brake;
 mod connect;
 mod count;
 mod dice;
@@ -111,8 +113,9 @@ pub(super) struct Fleet {
     changed: bool,
     reconciler: Reconciler,
     assigning: Assigning,
-    /// Children that lost a lease since the last look.
-    lapsed: Vec<WorkerId>,
+    /// Holds back kills for lapsed leases.
+    pub(super) brake: Brake,
+    host_signs: HostSigns,
     writes: Vec<Write>,
     answers: Vec<Answer>,
     effects: Vec<Effect>,
@@ -201,7 +204,8 @@ impl Fleet {
             changed: true,
             reconciler: Reconciler::default(),
             assigning: Assigning::default(),
-            lapsed: Vec::new(),
+            brake: brake::new(&settings),
+            host_signs: HostSigns::default(),
             writes,
             answers: Vec::new(),
             effects: Vec::new(),
@@ -262,6 +266,7 @@ impl Fleet {
                 .as_ref()
                 .and_then(|rolling| rolling.poll_timeout(now)),
             self.starts_timeout(now),
+            self.brake.poll_timeout(now),
             self.next_step_due(now),
             self.assigned_timeout(now),
             self.flush_at,
@@ -304,7 +309,13 @@ impl Fleet {
                     info!(shard.id = %shard, "{} was given back", self.name(shard));
                     self.answers.push(Answer::Disconnect { reply });
                 }
-                Err(_) => drop(reply.send(Err(DisconnectError::UnknownSession))),
+                Err(_) => match self.give_up(&caller, session) {
+                    Some(shard) => {
+                        info!(shard.id = %shard, "shard {shard} was given up by the worker that had lost it");
+                        self.answers.push(Answer::Disconnect { reply });
+                    }
+                    None => drop(reply.send(Err(DisconnectError::UnknownSession))),
+                },
             },
             Request::Identify {
                 caller,
@@ -326,8 +337,12 @@ impl Fleet {
             Request::In(_, request) => self.handle(*request, now),
             Request::Discord(news) => self.discord_news(news, now),
             Request::Stop => self.stop_all(),
-            Request::Restart { workers, reply } => match self.restart(workers, now) {
+            Request::Restart { request, reply } => match self.restart(&request, now) {
                 Ok(begins) => self.answers.push(Answer::Restart { begins, reply }),
+                Err(error) => drop(reply.send(Err(error))),
+            },
+            Request::HoldRestart { hold, reply } => match self.hold_restart(hold) {
+                Ok(()) => self.answers.push(Answer::Restart { begins: false, reply }),
                 Err(error) => drop(reply.send(Err(error))),
             },
             Request::CancelRestart { reply } => match self.cancel_restart() {

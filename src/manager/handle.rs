@@ -95,24 +95,6 @@ pub enum DisconnectError {
     Unavailable { reason: String },
 }
 
-/// Why no restart begins, or none is cancelled.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RestartError {
-    #[error("there is no such worker")]
-    UnknownWorker,
-    /// These are there.
-    #[error("there is no such pool")]
-    UnknownPool { pools: Vec<String> },
-    #[error("no worker runs")]
-    NothingRuns,
-    #[error("a restart is under way")]
-    UnderWay,
-    #[error("no restart is under way")]
-    NotUnderWay,
-    #[error("it cannot be done now: {reason}")]
-    Unavailable { reason: String },
-}
-
 #[derive(Debug, Clone, PartialEq)]
 pub enum IdentifyOutcome {
     /// IDENTIFY may be sent now. The permit stays open for `open_seconds`.
@@ -340,29 +322,6 @@ impl ManagerHandle {
             target,
             memory: self.memory(),
             reply,
-        };
-        self.requests.send(request).await.map_err(|_| gone())?;
-        answer.await.unwrap_or_else(|_| Err(gone()))
-    }
-
-    /// Restarts these workers one after the other; none named means all. False
-    /// when none of them ran: they are started at once.
-    pub async fn restart(&self, workers: Vec<String>) -> Result<bool, RestartError> {
-        self.restart_in(None, workers).await
-    }
-
-    /// Restarts no further worker.
-    pub async fn cancel_restart(&self) -> Result<(), RestartError> {
-        self.cancel_restarts().await
-    }
-
-    pub(super) async fn ask_about_restart(
-        &self,
-        request: Request,
-        answer: oneshot::Receiver<Result<bool, RestartError>>,
-    ) -> Result<bool, RestartError> {
-        let gone = || RestartError::Unavailable {
-            reason: STOPPED.to_owned(),
         };
         self.requests.send(request).await.map_err(|_| gone())?;
         answer.await.unwrap_or_else(|_| Err(gone()))

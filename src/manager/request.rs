@@ -11,8 +11,8 @@ use tokio::sync::oneshot;
 use super::fleet::Counting;
 use super::handle::{
     Caller, ConnectError, ConnectRequest, Connection, DisconnectError, IdentifyError, RescaleError,
-    RestartError,
 };
+use super::restarts::{RestartError, RestartRequest};
 use super::settings::Settings;
 use crate::store::DiscordFacts;
 use crate::supervisor::WorkerEvent;
@@ -49,9 +49,14 @@ pub(super) enum Request {
     Resume {
         reply: oneshot::Sender<Result<bool, DisconnectError>>,
     },
-    /// Restart these workers one after the other; none named means all.
+    /// Restart some workers one after the other.
     Restart {
-        workers: Vec<String>,
+        request: RestartRequest,
+        reply: oneshot::Sender<Result<bool, RestartError>>,
+    },
+    /// Restart no further worker for now, or go on.
+    HoldRestart {
+        hold: bool,
         reply: oneshot::Sender<Result<bool, RestartError>>,
     },
     /// Restart no further worker.

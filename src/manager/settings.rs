@@ -79,6 +79,9 @@ pub struct Settings {
     pub grace: Duration,
     /// What each child may use at most.
     pub limits: Limits,
+    /// The most children that may be away at once because they were killed for
+    /// a lapsed lease; `None` for four, or a tenth of them.
+    pub kills_at_once: Option<u32>,
     /// For what children print.
     pub logs: PathBuf,
     /// Gateway sessions of earlier runs are worth nothing: the simulator that
@@ -112,6 +115,7 @@ impl Settings {
             worker_starts_percent: 25,
             grace: Duration::ZERO,
             limits: Limits::default(),
+            kills_at_once: None,
             logs,
             forget_resume_points: false,
             pool: PoolId::discord(),

@@ -69,6 +69,7 @@ fn trouble(fleet: &Fleet) -> Vec<String> {
     trouble.extend(fleet.store_trouble.clone());
     trouble.extend(fleet.halted_because());
     trouble.extend(fleet.starts_used_up());
+    trouble.extend(fleet.brake_words());
     trouble.extend(fleet.count_trouble());
     trouble.extend(fleet.restart_paused());
     trouble.extend(fleet.over_their_share());
@@ -179,7 +180,9 @@ pub(super) fn holding(fleet: &Fleet) -> Vec<(i32, u32)> {
 
 fn restart_view(rolling: &Rolling) -> RestartView {
     let record = rolling.record();
+    let on_hold = record.on_hold && rolling.active();
     let state = match record.standing {
+        Standing::Running if record.on_hold => "paused",
         Standing::Running => "running",
         Standing::Paused { .. } => "paused",
         Standing::Done => "done",
@@ -196,7 +199,12 @@ fn restart_view(rolling: &Rolling) -> RestartView {
             .filter(|_| rolling.active())
             .map(|current| current.stopped.worker.to_string()),
         waiting_for: rolling.waiting_for().map(ToOwned::to_owned),
-        paused: rolling.paused().map(ToOwned::to_owned),
+        paused: rolling.paused().map_or_else(
+            || on_hold.then(|| "an operator holds it".to_owned()),
+            |reason| Some(reason.to_owned()),
+        ),
+        on_hold,
+        canary: (record.canary_ms > 0).then_some(record.canary_ms as f64 / 1000.0),
         queue: record
             .queue
             .iter()
@@ -212,6 +220,7 @@ fn worker_views(fleet: &Fleet, now: Tick) -> Vec<WorkerView> {
         .iter()
         .map(|(id, worker)| {
             let (state, restart_in) = match worker.run {
+                Run::Running if !worker.record.condemned.is_empty() => ("lapsed", None),
                 Run::Running => ("running", None),
                 Run::Stopping => ("stopping", None),
                 Run::BackingOff { until } => ("backing_off", Some(until.since(now).as_secs_f64())),

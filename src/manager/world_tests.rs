@@ -9,6 +9,7 @@ use crate::supervisor::Exit;
 use host::{DiesAt, Event, Host, Scenario};
 use worker::Crash;
 
+mod brake;
 mod host;
 mod pools;
 mod worker;

@@ -93,7 +93,10 @@ fn of_one_pool() -> impl Strategy<Value = Write> {
             standing: Standing::Paused {
                 worker,
                 reason: "r".into(),
+                canary: true,
             },
+            canary_ms: 30_000,
+            on_hold: true,
         })),
         (0u64..4, 0u32..3).prop_map(|(hour, starts)| Write::Starts(
             hour,

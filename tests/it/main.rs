@@ -7,7 +7,9 @@ mod support;
 
 mod alerts;
 mod bots;
+mod brake;
 mod budget;
+mod canary;
 mod commands;
 mod config;
 mod connect;

@@ -93,8 +93,8 @@ impl Holder {
                 self.leave(FLUSH_STOPPING).await;
             }
             LeaseEnd::Refused(_) => self.leave_refused().await,
-            // Somebody else may hold it by now: nobody is told anything.
-            LeaseEnd::Lost | LeaseEnd::Silent => {}
+            LeaseEnd::Lost => self.give_up().await,
+            LeaseEnd::Silent => {}
         }
         end
     }
@@ -309,6 +309,14 @@ impl Holder {
         self.lane.pass_on();
         self.context.sink.flush(patience).await;
         self.say_goodbye(ShardState::Stopping, None).await;
+    }
+
+    /// The gateway is left. A manager that has kept the shard from others until
+    /// this process is gone need not kill it then.
+    async fn give_up(&self) {
+        if let Err(error) = self.context.manager.release(&self.lease.session_id).await {
+            debug!(shard.id = %self.lease.shard, %error, "what was lost is not waited for");
+        }
     }
 
     async fn leave_refused(&mut self) {

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::wire::ShardState;
 
+mod held_back;
 mod plan;
 
 const TTL: Duration = Duration::from_secs(60);
@@ -137,17 +138,6 @@ fn a_beat_keeps_the_figures_that_it_does_not_mention() {
     beat(&mut table, 1, at(2)).unwrap();
     let figures = &table.leases().next().unwrap().1.figures;
     assert_eq!((figures.guild_count, figures.latency), (Some(7), Some(0.5)));
-}
-
-#[test]
-fn a_childs_lapsed_shard_is_handed_on_only_when_its_process_group_is_gone() {
-    let mut table = table(1);
-    claim_for(&mut table, "discord-0", 1, at(0));
-    table.handle_timeout(at(61));
-    assert_eq!(claim(&mut table, 2, at(61)), None);
-    assert_eq!(table.held_back().count(), 1);
-    table.worker_gone(&"discord-0".into(), at(62));
-    assert_eq!(claim(&mut table, 2, at(62)), Some(0));
 }
 
 #[test]

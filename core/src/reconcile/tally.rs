@@ -37,11 +37,11 @@ impl<'a> Tally<'a> {
             actions: Vec::new(),
         };
         for (worker, view) in observed.workers {
-            if runs(view.phase) || matches!(view.phase, Phase::Stopping | Phase::Restarting) {
+            if runs(view.phase) || on_its_way(view.phase) {
                 tally.running += 1;
             }
             match view.phase {
-                Phase::Short { .. } | Phase::Idle { .. } | Phase::Full => {
+                Phase::Short { .. } | Phase::Idle { .. } | Phase::Full | Phase::Lapsed { .. } => {
                     match tally.must_stop(worker, view, observed, now) {
                         Some(cause) => tally.stop(worker, cause),
                         None => tally.count(view, now),
@@ -71,6 +71,7 @@ impl<'a> Tally<'a> {
         let late = |since: Tick| view.holding == 0 && now >= since + self.desired.register_within;
         match view.phase {
             _ if observed.lapsed.contains(worker) => Some(StopCause::LeaseLapsed),
+            Phase::Lapsed { .. } => None,
             // It would take the shards of the next step, and be full too soon.
             _ if self.desired.rescaling && view.holding == 0 && view.capacity < self.most_each() => {
                 Some(StopCause::Surplus)
@@ -97,10 +98,20 @@ impl<'a> Tally<'a> {
             return;
         }
         self.places += view.capacity;
-        if matches!(view.phase, Phase::Short { .. }) {
-            self.spoken_for += view.capacity.saturating_sub(view.holding);
-            self.moving = true;
-        }
+        let about_to_take = match view.phase {
+            Phase::Short { .. } => view.capacity.saturating_sub(view.holding),
+            // What it lost is not free; what it has given up since, it takes.
+            Phase::Lapsed { lost } => view.capacity.saturating_sub(view.holding + lost),
+            Phase::Idle { .. }
+            | Phase::Full
+            | Phase::Stopping
+            | Phase::Restarting
+            | Phase::Returning
+            | Phase::BackingOff { .. }
+            | Phase::Halted => return,
+        };
+        self.spoken_for += about_to_take;
+        self.moving = true;
     }
 
     /// What those that wait keep from others: no more than is really missing.
@@ -203,4 +214,9 @@ impl<'a> Tally<'a> {
 /// Whether it runs, and nobody told it to stop.
 fn runs(phase: Phase) -> bool {
     matches!(phase, Phase::Short { .. } | Phase::Idle { .. } | Phase::Full)
+}
+
+/// Whether it has a process that was told to stop, or may be soon.
+fn on_its_way(phase: Phase) -> bool {
+    matches!(phase, Phase::Stopping | Phase::Restarting | Phase::Lapsed { .. })
 }

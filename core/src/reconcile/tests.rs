@@ -308,6 +308,19 @@ fn a_child_that_lost_a_lease_is_stopped() {
 }
 
 #[test]
+fn a_child_that_waits_for_its_kill_is_left_alone_and_nobody_is_started_for_what_it_lost() {
+    let lapsed = |lost| Phase::Lapsed { lost };
+    let halted = [(0, lapsed(4), 4, 0), (1, lapsed(2), 4, 1)];
+    check(9, 4, &halted, 1, &[]);
+    // A killed one comes back although others are still held.
+    let killed = [
+        (0, lapsed(4), 4, 0),
+        (1, Phase::BackingOff { until: Tick(0) }, 4, 0),
+    ];
+    check(9, 4, &killed, 4, &[start(1, 4)]);
+}
+
+#[test]
 fn the_next_look_is_when_a_back_off_ends_or_a_registration_is_late_or_a_child_one_too_many() {
     let views = views(&[(0, LATER, 1, 0), (1, YOUNG, 1, 0), (2, Phase::Full, 1, 0)]);
     let mut reconciler = Reconciler::default();

@@ -21,10 +21,13 @@ pub enum Standing {
     #[default]
     Running,
     /// A restarted worker failed. It goes on by itself once that one runs and
-    /// the fleet is whole again.
+    /// the fleet is whole again, or when an operator says so if that one was
+    /// the canary.
     Paused {
         worker: WorkerId,
         reason: String,
+        #[serde(default)]
+        canary: bool,
     },
     Done,
     Cancelled,
@@ -60,6 +63,12 @@ pub struct RollingRecord {
     pub excused: BTreeSet<ShardId>,
     #[serde(default)]
     pub standing: Standing,
+    /// How long the first one has to be healthy before the second is stopped.
+    #[serde(default)]
+    pub canary_ms: u64,
+    /// An operator wants no further worker stopped for now.
+    #[serde(default)]
+    pub on_hold: bool,
 }
 
 /// The fleet, as observed.

@@ -1,6 +1,8 @@
 use super::*;
 use crate::id::PoolId;
 
+mod canary;
+
 fn worker(index: u32) -> WorkerId {
     WorkerId::new(&PoolId::discord(), index)
 }

@@ -98,7 +98,8 @@ impl Fleet {
                 info!(shard.id = %shard, "{} goes to an external worker (epoch {epoch})", self.name(shard));
             }
         }
-        if self.is_discord() {
+        // Of those that lapsed together the end is told, for all of them.
+        if self.is_discord() && (holder.child().is_none() || !self.brake.is_on()) {
             self.effects.push(Effect::Alert(Alert {
                 kind: AlertKind::Connect,
                 shard: Some(shard),

@@ -201,12 +201,15 @@ impl Fleet {
                 format!("lease lost on {name}: no beat for {seconds} s"),
             ),
         };
-        self.effects.push(Effect::Alert(Alert {
-            kind,
-            shard: told,
-            text,
-            last_beat_ms: self.clock.wall_ms().saturating_sub(silent_ms),
-        }));
+        // One word is said for all of them, where many lapse together.
+        if child.is_none() || !self.brake.is_on() {
+            self.effects.push(Effect::Alert(Alert {
+                kind,
+                shard: told,
+                text,
+                last_beat_ms: self.clock.wall_ms().saturating_sub(silent_ms),
+            }));
+        }
         if let Some(worker) = child {
             self.condemn(worker, shard, now);
         }

@@ -16,13 +16,13 @@ impl Fleet {
     /// Compares what should run with what runs.
     pub(super) fn reconcile(&mut self, now: Tick) {
         let views = self.views(now);
-        let lapsed = std::mem::take(&mut self.lapsed);
         if self.stopping {
             return;
         }
         if self.settings.count == Count::Nothing {
             return self.stop_former();
         }
+        let lapsed = self.lapsed_to_stop(now);
         let uncovered = if self.hands_out() {
             count(self.table.free_count())
         } else {
@@ -152,7 +152,8 @@ impl Fleet {
         let mut views = BTreeMap::new();
         for (id, worker) in &mut self.workers {
             let holding = held.get(id).copied().unwrap_or(0);
-            let short = worker.run == Run::Running && holding < worker.record.shards;
+            let serves = worker.run == Run::Running && worker.record.condemned.is_empty();
+            let short = serves && holding < worker.record.shards;
             let since = |wanted: bool, since: Option<Tick>| wanted.then(|| since.unwrap_or(now));
             worker.short_since = since(short && some_free, worker.short_since);
             worker.idle_since = since(short && !some_free && !rescaling, worker.idle_since);

@@ -4,16 +4,16 @@
 use std::collections::BTreeSet;
 
 use shardman_core::Tick;
-use shardman_core::WorkerId;
 use shardman_core::ledger::Spender;
 use shardman_core::reconcile::StopCause;
 use shardman_core::rolling::{Observed, Rolling, Step, WorkerRun};
 use shardman_core::timeline::{Kind, Subject};
+use shardman_core::{ShardId, WorkerId};
 use tracing::{info, warn};
 
 use super::{Alert, AlertKind, Effect, Fleet, Run};
-use crate::manager::handle::RestartError;
 use crate::manager::keys::run_of;
+use crate::manager::restarts::{RestartError, RestartRequest};
 use crate::manager::view::serves;
 use crate::store::Write;
 
@@ -21,21 +21,16 @@ impl Fleet {
     /// An operator wants these workers restarted; none named means all. One
     /// that does not run is started at once, however often it failed, also
     /// while a restart waits for it. False when that was all there was to do.
-    pub(super) fn restart(&mut self, named: Vec<String>, now: Tick) -> Result<bool, RestartError> {
+    pub(super) fn restart(&mut self, request: &RestartRequest, now: Tick) -> Result<bool, RestartError> {
         if self.stopping {
             let reason = "the manager is shutting down".to_owned();
             return Err(RestartError::Unavailable { reason });
         }
-        let all = named.is_empty();
-        let workers: Vec<WorkerId> = if all {
+        let all = request.is_of_all();
+        let workers: BTreeSet<WorkerId> = if all {
             self.running().cloned().collect()
         } else {
-            let mut found = Vec::new();
-            for name in named.into_iter().collect::<BTreeSet<_>>() {
-                let known = self.workers.keys().find(|known| known.as_str() == name);
-                found.push(known.cloned().ok_or(RestartError::UnknownWorker)?);
-            }
-            found
+            self.named(request)?
         };
         if workers.is_empty() {
             return Err(RestartError::NothingRuns);
@@ -69,8 +64,57 @@ impl Fleet {
             several => format!("an operator restarts {} workers, one at a time", several.len()),
         };
         self.note(Kind::RestartBegun, Subject::fleet(), text);
-        self.set_rolling(Rolling::new(runs, !all, &observed, self.clock.wall_ms()));
+        let rolling = Rolling::new(runs, !all, &observed, self.clock.wall_ms());
+        self.set_rolling(rolling.with_canary(request.canary.unwrap_or_default()));
         Ok(true)
+    }
+
+    /// The workers that are named, and those that hold the shards that are.
+    /// While the number of shards changes, several shards may have one number.
+    fn named(&self, request: &RestartRequest) -> Result<BTreeSet<WorkerId>, RestartError> {
+        let mut found = BTreeSet::new();
+        for name in &request.workers {
+            let known = self.workers.keys().find(|known| known.as_str() == name);
+            found.insert(known.cloned().ok_or(RestartError::UnknownWorker)?);
+        }
+        for number in &request.shards {
+            let of_number = |shard: &ShardId| shard.number() == *number;
+            let held = || self.table.leases().filter(|(shard, _)| of_number(shard));
+            if held().next().is_none() && !self.table.plan().iter().any(|shard| of_number(&shard)) {
+                return Err(RestartError::UnknownShard);
+            }
+            let children = held().filter_map(|(_, lease)| lease.holder.child().cloned());
+            let children: Vec<_> = children.collect();
+            if children.is_empty() {
+                return Err(RestartError::NotHeld(*number));
+            }
+            found.extend(children);
+        }
+        Ok(found)
+    }
+
+    /// No further worker is stopped for now, or it goes on.
+    pub(super) fn hold_restart(&mut self, hold: bool) -> Result<(), RestartError> {
+        let rolling = self.rolling.as_mut().filter(|rolling| rolling.active());
+        let rolling = rolling.ok_or(RestartError::NotUnderWay)?;
+        let (kind, text) = if hold {
+            rolling.hold();
+            (
+                Kind::RestartPaused,
+                "an operator holds the restart of the workers",
+            )
+        } else {
+            rolling.go_on();
+            (
+                Kind::RestartContinued,
+                "an operator lets the restart of the workers go on",
+            )
+        };
+        info!("{text}");
+        self.note(kind, Subject::fleet(), text);
+        self.rolling_unsaved = true;
+        self.changed = true;
+        Ok(())
     }
 
     /// No further worker is stopped.
@@ -126,11 +170,14 @@ impl Fleet {
                 info!(worker.id = %worker, "worker {worker} was restarted and the fleet is whole ({done} of {total})");
             }
             Step::Paused(reason) => {
+                let rolling = self.rolling.as_ref();
+                let left = rolling.map_or(0, |rolling| rolling.record().queue.len());
+                let next = match rolling.is_some_and(Rolling::needs_an_operator) {
+                    true => "It was the canary: `shardman restart --continue` goes on all the same",
+                    false => "It goes on by itself once the fleet is whole",
+                };
                 let mut text = format!(
-                    "the restart is paused, workers left alone: {} of {total}. {reason}. It goes on by itself once the fleet is whole; `shardman restart --cancel` ends it",
-                    self.rolling
-                        .as_ref()
-                        .map_or(0, |rolling| rolling.record().queue.len())
+                    "the restart is paused, workers left alone: {left} of {total}. {reason}. {next}; `shardman restart --cancel` ends it"
                 );
                 warn!("{text}");
                 for line in lines {
@@ -181,9 +228,14 @@ impl Fleet {
 
     /// Why a restart does not go on, where its own last step is to blame.
     pub(in crate::manager) fn restart_paused(&self) -> Option<String> {
-        let reason = self.rolling.as_ref()?.paused()?;
+        let rolling = self.rolling.as_ref()?;
+        let reason = rolling.paused()?;
+        let goes_on = match rolling.needs_an_operator() {
+            true => "`shardman restart --continue` goes on, ",
+            false => "",
+        };
         Some(format!(
-            "the restart is paused: {reason}; `shardman restart --cancel` ends it"
+            "the restart is paused: {reason}; {goes_on}`shardman restart --cancel` ends it"
         ))
     }
 

@@ -92,7 +92,6 @@ impl Fleet {
             for shard in &record.condemned {
                 self.table.hold_back(*shard, worker.clone());
             }
-            let condemned = !record.condemned.is_empty();
             record.process = process;
             self.writes.push(Write::Worker(record.clone()));
             let uptime = self.clock.wall_ms().saturating_sub(record.started_at_ms);
@@ -108,11 +107,9 @@ impl Fleet {
                     worker: worker.clone(),
                 });
             }
-            self.workers.insert(worker.clone(), entry);
-            if condemned && !left_over {
-                self.stop(worker, StopCause::LeaseLapsed);
-            }
+            self.workers.insert(worker, entry);
         }
+        self.suspect_replacements(now);
         let known: Vec<_> = self.workers.keys().cloned().collect();
         let holders: Vec<_> = self
             .table
@@ -249,8 +246,8 @@ impl Fleet {
         match self.workers.get_mut(worker) {
             Some(entry) if matches!(entry.run, Run::Running | Run::Stopping) => {
                 entry.record.condemned.push(shard);
+                self.changed = true;
                 self.writes.push(Write::Worker(entry.record.clone()));
-                self.lapsed.push(worker.clone());
             }
             // It has no process that could still use the shard.
             Some(_) | None => drop(self.table.worker_gone(worker, now)),
@@ -258,12 +255,14 @@ impl Fleet {
     }
 
     /// Whether a caller may hold shards: a child only while its own run lasts.
-    /// A request may outlive the process that sent it.
+    /// A request may outlive the process that sent it. One that has not given up
+    /// what it lost may be killed for it, and gets nothing more.
     pub(super) fn may_hold(&self, caller: &Caller) -> bool {
         match caller {
             Caller::External | Caller::Operator => true,
             Caller::Child { worker, run } => self.workers.get(worker).is_some_and(|entry| {
-                entry.run == Run::Running && run_of(&entry.record.credential) == Some(*run)
+                let may = entry.run == Run::Running && entry.record.condemned.is_empty();
+                may && run_of(&entry.record.credential) == Some(*run)
             }),
         }
     }
@@ -411,7 +410,9 @@ impl Worker {
     }
 
     pub(super) fn view(&self, held: &BTreeMap<WorkerId, u32>) -> WorkerView {
+        let lost = u32::try_from(self.record.condemned.len()).unwrap_or(u32::MAX);
         let phase = match (self.run, self.short_since, self.idle_since) {
+            (Run::Running, ..) if lost > 0 => Phase::Lapsed { lost },
             (Run::Running, Some(since), _) => Phase::Short { since },
             (Run::Running, None, Some(since)) => Phase::Idle { since },
             (Run::Running, None, None) => Phase::Full,

@@ -6,10 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use shardman_core::{PoolId, SessionId, WorkerId};
 use tokio::sync::oneshot;
 
-use crate::manager::handle::{
-    Caller, ConnectError, ConnectRequest, Connection, ManagerHandle, RestartError, STOPPED,
-};
+use crate::manager::handle::{Caller, ConnectError, ConnectRequest, Connection, ManagerHandle, STOPPED};
 use crate::manager::request::{RETRY_SECONDS, Request};
+use crate::manager::restarts::{RestartError, RestartRequest};
 
 impl ManagerHandle {
     /// Leases the lowest free slot of a pool. None named means that of the
@@ -70,20 +69,37 @@ impl ManagerHandle {
     }
 
     /// Restarts these workers, or all of a pool, or all: in each pool one after
-    /// the other, and different pools beside each other. False when none of
-    /// them ran: they are started at once.
-    pub async fn restart_in(&self, pool: Option<&str>, workers: Vec<String>) -> Result<bool, RestartError> {
-        let mut asked: BTreeMap<PoolId, Vec<String>> = BTreeMap::new();
-        if workers.is_empty() {
-            let all = self.shared.every_pool().into_iter();
-            let all = all.filter(|known| pool.is_none_or(|pool| known.as_str() == pool));
-            asked.extend(all.map(|pool| (pool, Vec::new())));
+    /// the other, and different pools beside each other. A shard without a pool
+    /// is one of `discord`. False when none of them ran: they are started at
+    /// once.
+    pub async fn restart_in(
+        &self,
+        pool: Option<&str>,
+        request: RestartRequest,
+    ) -> Result<bool, RestartError> {
+        let mut asked: BTreeMap<PoolId, RestartRequest> = BTreeMap::new();
+        let canary = request.canary;
+        let nobody = || RestartRequest {
+            canary,
+            ..RestartRequest::default()
+        };
+        let known = || self.shared.every_pool().into_iter();
+        let unknown = || RestartError::UnknownPool {
+            pools: self.pool_names(),
+        };
+        if request.is_of_all() {
+            let all = known().filter(|known| pool.is_none_or(|pool| known.as_str() == pool));
+            asked.extend(all.map(|pool| (pool, nobody())));
             if asked.is_empty() {
-                let pools = self.pool_names();
-                return Err(RestartError::UnknownPool { pools });
+                return Err(unknown());
             }
         }
-        for name in workers.into_iter().collect::<BTreeSet<_>>() {
+        if !request.shards.is_empty() {
+            let of = pool.unwrap_or(PoolId::discord().as_str()).to_owned();
+            let of = known().find(|known| known.as_str() == of).ok_or_else(unknown)?;
+            asked.entry(of).or_insert_with(nobody).shards = request.shards;
+        }
+        for name in request.workers.into_iter().collect::<BTreeSet<_>>() {
             let worker = WorkerId::from(&*name);
             let fleet = self.shared.of_worker(&worker);
             if !fleet.workers.contains_key(&worker) {
@@ -93,37 +109,42 @@ impl ManagerHandle {
             if pool.is_some_and(|pool| pool != of.as_str()) {
                 return Err(RestartError::UnknownWorker);
             }
-            asked.entry(of).or_default().push(name);
+            asked.entry(of).or_insert_with(nobody).workers.push(name);
         }
-        self.in_each(asked, |workers, reply| Request::Restart { workers, reply })
+        self.in_each(asked, |request, reply| Request::Restart { request, reply })
             .await
     }
 
     /// Restarts no further worker of any pool.
     pub(in crate::manager) async fn cancel_restarts(&self) -> Result<(), RestartError> {
-        let all = self
-            .shared
-            .every_pool()
-            .into_iter()
-            .map(|pool| (pool, Vec::new()));
-        let asked = all.collect();
-        self.in_each(asked, |_, reply| Request::CancelRestart { reply })
-            .await
-            .map(drop)
+        let request = |(), reply| Request::CancelRestart { reply };
+        self.in_each(self.of_every_pool(), request).await.map(drop)
+    }
+
+    /// Stops no further worker of any pool until it is to go on, or goes on,
+    /// whatever waited for an operator.
+    pub async fn hold_restarts(&self, hold: bool) -> Result<(), RestartError> {
+        let request = |(), reply| Request::HoldRestart { hold, reply };
+        self.in_each(self.of_every_pool(), request).await.map(drop)
+    }
+
+    fn of_every_pool(&self) -> BTreeMap<PoolId, ()> {
+        let all = self.shared.every_pool().into_iter();
+        all.map(|pool| (pool, ())).collect()
     }
 
     /// Pools with nothing to do are no failure where others have something.
-    async fn in_each(
+    async fn in_each<T>(
         &self,
-        asked: BTreeMap<PoolId, Vec<String>>,
-        request: impl Fn(Vec<String>, oneshot::Sender<Result<bool, RestartError>>) -> Request,
+        asked: BTreeMap<PoolId, T>,
+        request: impl Fn(T, oneshot::Sender<Result<bool, RestartError>>) -> Request,
     ) -> Result<bool, RestartError> {
         let mut done: Option<bool> = None;
         let mut idle = RestartError::NothingRuns;
         let mut refused = None;
-        for (pool, workers) in asked {
+        for (pool, asked) in asked {
             let (reply, answer) = oneshot::channel();
-            let request = within(pool, request(workers, reply));
+            let request = within(pool, request(asked, reply));
             match self.ask_about_restart(request, answer).await {
                 Ok(begins) => done = Some(done.unwrap_or(false) || begins),
                 Err(error @ (RestartError::NothingRuns | RestartError::NotUnderWay)) => idle = error,

@@ -257,6 +257,11 @@ impl Host {
         self.processes.keys().copied().collect()
     }
 
+    /// Whether the process holds a shard.
+    pub(super) fn holds(&self, pid: Pid) -> bool {
+        self.processes.get(&pid).is_some_and(Process::holds)
+    }
+
     pub(super) fn pid_of(&self, worker: &WorkerId) -> Option<Pid> {
         let mut processes = self.processes.iter();
         processes

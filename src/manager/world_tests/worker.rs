@@ -88,6 +88,12 @@ pub(super) struct Process {
     doomed: bool,
 }
 
+impl Process {
+    pub(super) fn holds(&self) -> bool {
+        self.slots.iter().any(|slot| slot.held.is_some())
+    }
+}
+
 #[derive(Debug, Default)]
 struct Slot {
     lease: u64,

@@ -127,7 +127,7 @@ async fn a_proxy_that_answers_for_an_absent_manager_costs_no_lease() {
 }
 
 #[tokio::test]
-async fn a_lost_lease_closes_the_gateway_at_once_and_connects_anew() {
+async fn a_lost_lease_closes_the_gateway_at_once_is_given_up_then_and_connects_anew() {
     let mut world = World::start(Setup {
         max_seconds: 2.0,
         ..Setup::default()
@@ -139,6 +139,11 @@ async fn a_lost_lease_closes_the_gateway_at_once_and_connects_anew() {
     assert!(matches!(seen.last(), Some(Seen::Closed(Some(4000)))), "{seen:#?}");
     let beats = seen.iter().filter(|seen| matches!(seen, Seen::Beat(_))).count();
     assert!(beats <= 2, "the first 404 is enough: {seen:#?}");
+    assert!(
+        !seen.iter().any(|seen| matches!(seen, Seen::Release)),
+        "nothing is given up while the gateway is open: {seen:#?}"
+    );
+    world.until(|seen| matches!(seen, Seen::Release)).await;
     world.orders.beats(BeatMode::Answer(Directive::CarryOn));
     world.until(|seen| matches!(seen, Seen::Connect)).await;
     world.until_ready().await;

@@ -106,12 +106,24 @@ impl Host {
         }
         let lease = slot.lease + 1;
         self.unlink(place);
+        self.give_up(place);
         let slot = &mut self.processes.get_mut(&place.pid).expect("it was here").slots[place.slot];
         slot.held = None;
         slot.lease = lease;
         let next = Place { lease, ..place };
         let wait = self.rng.u64(250..=1_000);
         self.after(wait, Event::Timer(next, Timer::Acquire));
+    }
+
+    /// The gateway is left: what was lost is given up.
+    fn give_up(&mut self, place: Place) {
+        let Some(process) = self.processes.get(&place.pid) else {
+            return;
+        };
+        let caller = process.caller.clone();
+        let Some(held) = self.held(place) else { return };
+        let session = held.connection.session;
+        self.send(place, Ask::Disconnect { caller, session });
     }
 
     pub(super) fn report(&mut self, place: Place, state: ShardState, code: Option<u16>) {
