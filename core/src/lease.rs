@@ -100,6 +100,8 @@ impl LeaseTable {
         self.free.remove(&shard);
         let epoch = self.next_epoch;
         self.next_epoch = epoch.next();
+        let silence = if assigned { Duration::ZERO } else { self.ttl };
+        let deadline = now + wait + silence;
         self.writes.push(LeaseWrite::Granted {
             shard,
             session: claim.session,
@@ -118,14 +120,15 @@ impl LeaseTable {
             granted_at: now,
             identify_at: Some(now + wait),
             last_beat: now,
-            heard: false,
+            // Nothing more will be heard of it than that it runs.
+            heard: assigned && wait.is_zero(),
             assigned,
             beats: 0,
             ttl: self.ttl,
-            deadline: now + wait + self.ttl,
+            deadline,
             unplanned_since: None,
             leaving: false,
-            timer: now + wait + self.ttl,
+            timer: deadline,
             figures: Figures::default(),
         };
         self.insert(shard, lease);
@@ -273,6 +276,7 @@ impl LeaseTable {
             let lease = self.leases.get_mut(&shard).expect("every timer has a lease");
             if lease.assigned {
                 // Its child's end is its only one.
+                lease.heard = true;
                 lease.deadline = lease.deadline.max(now + lease.ttl);
             }
             let deadline = lease.deadline;

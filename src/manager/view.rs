@@ -148,7 +148,7 @@ fn shard_view(fleet: &Fleet, shard: ShardId, now: Tick) -> ShardView {
             .and_then(|lease| lease.holder.child())
             .map(ToString::to_string),
         beat_age: lease
-            .filter(|lease| !lease.assigned)
+            .filter(|lease| !lease.never_beaten())
             .map(|lease| now.since(lease.last_beat).as_secs_f64()),
         guild_count: figures.and_then(|figures| figures.guild_count),
         latency: figures.and_then(|figures| figures.latency),

@@ -48,7 +48,7 @@ pub struct Lease {
     pub ttl: Duration,
     /// Whether it beat at all under this manager.
     pub heard: bool,
-    /// Held on behalf of a child that does not beat, until its process group is
+    /// Held on behalf of a child that need not beat, until its process group is
     /// gone.
     pub assigned: bool,
     /// Without a beat until here, the lease is lost.
@@ -96,6 +96,16 @@ pub struct BeatReport {
 }
 
 impl Lease {
+    /// Whether the child that holds it has shown no more than that it runs.
+    pub fn never_beaten(&self) -> bool {
+        self.assigned && self.last_beat == self.granted_at
+    }
+
+    /// Whether its shard is out of the plan.
+    pub fn is_unplanned(&self) -> bool {
+        self.unplanned_since.is_some()
+    }
+
     /// Whether its holder was told to leave.
     pub fn is_leaving(&self) -> bool {
         self.leaving
@@ -174,7 +184,7 @@ pub struct LeaseRecord {
     /// The time to live that the holder was told, in milliseconds.
     #[serde(default)]
     pub ttl_ms: u64,
-    /// Its holder is a child that does not beat.
+    /// Its holder is a child that need not beat.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub assigned: bool,
 }

@@ -35,7 +35,8 @@ impl LeaseTable {
             // for new leases.
             let ttl = ttl.max(Duration::from_millis(record.ttl_ms));
             let identify_at = now + wait(&record);
-            let deadline = identify_at + ttl;
+            let assigned = record.assigned;
+            let deadline = if assigned { identify_at } else { identify_at + ttl };
             table.free.remove(&record.shard);
             let lease = Lease {
                 session: record.session,
@@ -45,8 +46,8 @@ impl LeaseTable {
                 granted_at: now,
                 identify_at: Some(identify_at),
                 last_beat: now,
-                heard: record.assigned,
-                assigned: record.assigned,
+                heard: assigned && identify_at <= now,
+                assigned,
                 beats: 0,
                 ttl,
                 deadline,

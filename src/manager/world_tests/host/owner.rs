@@ -253,7 +253,7 @@ impl Host {
                 worker,
                 shards,
                 credential,
-                slot: _,
+                ..
             } => {
                 self.numbers += 1;
                 let pid = Pid::try_from(self.numbers).unwrap();
