@@ -122,7 +122,8 @@ impl LeaseTable {
             granted_at: now,
             identify_at: Some(now + wait),
             last_beat: now,
-            heard: false,
+            // Nothing more will be heard of it than that it runs.
+            heard: assigned && wait.is_zero(),
             assigned,
             beats: 0,
             ttl: self.ttl,

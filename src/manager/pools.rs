@@ -137,12 +137,12 @@ impl Shared {
         }
         {
             let fleet = self.fleet();
-            if fleet.table.knows(session) {
+            if fleet.knows(session) {
                 return fleet;
             }
         }
         let mut others = self.pools.iter().map(|(_, fleet)| fleet);
-        let found = others.find(|fleet| fleet.table.knows(session));
+        let found = others.find(|fleet| fleet.knows(session));
         found.unwrap_or_else(|| self.fleet())
     }
 

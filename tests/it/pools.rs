@@ -66,7 +66,8 @@ fn held(shardman: &Shardman, name: &str) -> Vec<(u32, Option<String>, u64)> {
 fn wait_whole(shardman: &Shardman, name: &str) {
     eventually(seconds(30.0), &format!("the pool {name} is whole"), || {
         let pool = pool(shardman, name);
-        (pool.ready == pool.size).then_some(())
+        let run = pool.workers.iter().all(|worker| worker.pid.is_some());
+        (pool.ready == pool.size && run).then_some(())
     });
 }
 

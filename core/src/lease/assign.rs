@@ -1,10 +1,9 @@
-//! Leases of children that know nothing of leases: shards that are given, rather
-//! than asked for, and what others ask of a table that is one of several.
+//! Shards that are given to children, rather than asked for, and who has which.
 
 use std::time::Duration;
 
 use super::{Claim, ClaimError, LeaseTable};
-use crate::id::{Epoch, SessionId, ShardId, WorkerId};
+use crate::id::{Epoch, ShardId, WorkerId};
 use crate::tick::Tick;
 
 impl LeaseTable {
@@ -29,16 +28,6 @@ impl LeaseTable {
         Ok(self.grant(shard, claim, wait, true, now))
     }
 
-    /// A child runs: more will not be heard of what is assigned to it.
-    pub fn runs(&mut self, worker: &WorkerId, now: Tick) {
-        for shard in self.held_by(worker) {
-            if let Some(lease) = self.leases.get_mut(&shard).filter(|lease| lease.assigned) {
-                lease.heard = true;
-                lease.last_beat = now;
-            }
-        }
-    }
-
     /// The shards that a child holds now.
     pub fn held_by(&self, worker: &WorkerId) -> Vec<ShardId> {
         self.leases()
@@ -46,23 +35,13 @@ impl LeaseTable {
             .map(|(shard, _)| shard)
             .collect()
     }
-
-    /// Whether this session has a lease here.
-    pub fn knows(&self, session: SessionId) -> bool {
-        self.sessions.contains_key(&session)
-    }
-
-    /// Whether this shard may be handed out.
-    pub fn is_free(&self, shard: ShardId) -> bool {
-        self.free.contains(&shard)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::{Holder, LeaseEffect, LeaseRecord};
     use super::*;
-    use crate::id::PoolId;
+    use crate::id::{PoolId, SessionId};
     use crate::plan::Plan;
 
     const WAIT: Duration = Duration::from_secs(10);

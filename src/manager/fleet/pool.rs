@@ -98,7 +98,7 @@ impl Fleet {
         }
         let own = worker.index().zip(self.settings.max_shards());
         let own = own.and_then(|(index, size)| ShardId::new(index, size).ok());
-        let own = own.filter(|slot| self.table.is_free(*slot));
+        let own = own.filter(|slot| self.is_free(*slot));
         let slot = own.or_else(|| self.table.lowest_free())?;
         let bits = u128::from(self.dice.roll()) << 64 | u128::from(self.dice.roll());
         let session = SessionId::from_random(bits);
@@ -111,13 +111,6 @@ impl Fleet {
         info!(shard.id = %slot, worker.id = %worker, "{} is held for worker {worker} (epoch {epoch})", self.name(slot));
         self.follow_leases(now);
         Some((slot, session))
-    }
-
-    /// Nothing more will be heard of a slot that is held for a child.
-    pub(super) fn child_runs(&mut self, worker: &WorkerId, now: Tick) {
-        if self.settings.register == Register::Process {
-            self.table.runs(worker, now);
-        }
     }
 
     /// Whether a place that ended like this is left alone.
@@ -195,9 +188,14 @@ impl Fleet {
     /// them.
     pub(super) fn without_rest(&self, mut unready: BTreeSet<ShardId>) -> BTreeSet<ShardId> {
         let resting = self.workers.values().filter(|worker| worker.run == Run::Resting);
-        let free = unready.iter().rev().filter(|shard| self.table.is_free(**shard));
-        let left_alone: Vec<_> = free.copied().take(resting.count()).collect();
-        unready.retain(|shard| !left_alone.contains(shard));
+        let resting = resting.count();
+        if resting > 0 {
+            let free: BTreeSet<_> = self.table.free().collect();
+            // Whoever comes takes the lowest.
+            let free = unready.iter().rev().filter(|slot| free.contains(slot));
+            let left_alone: BTreeSet<_> = free.take(resting).copied().collect();
+            unready.retain(|shard| !left_alone.contains(shard));
+        }
         unready
     }
 
@@ -209,6 +207,15 @@ impl Fleet {
         for worker in running {
             self.stop(worker, StopCause::Surplus);
         }
+    }
+
+    fn is_free(&self, slot: ShardId) -> bool {
+        self.table.free().any(|free| free == slot)
+    }
+
+    /// Whether this session has a lease here.
+    pub(in crate::manager) fn knows(&self, session: SessionId) -> bool {
+        self.table.by_session(&Holder::External, session).is_some()
     }
 
     fn has_place(&self, worker: &WorkerId) -> bool {

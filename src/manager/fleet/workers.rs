@@ -126,7 +126,6 @@ impl Fleet {
         match event {
             WorkerEvent::Started { worker, process } => {
                 info!(worker.id = %worker, pid = process.pid, "worker {worker} runs (pid {})", process.pid);
-                self.child_runs(&worker, now);
                 if let Some(entry) = self.workers.get_mut(&worker) {
                     entry.record.process = Some(process);
                     self.writes.push(Write::Worker(entry.record.clone()));
