@@ -161,7 +161,7 @@ impl<S: LeaseStore> Manager<S> {
                     "the host held the manager up for {:.1} s; every lease gets them added",
                     late.as_secs_f64()
                 );
-                shared.fleet().table.forgive(late);
+                shared.fleet().forgive(late, shared.clock.now());
             }
             self.measure();
             let began = shared.clock.now();
@@ -172,7 +172,7 @@ impl<S: LeaseStore> Manager<S> {
                     "a turn took {:.1} s, on the disk most likely; every lease gets them added",
                     took.as_secs_f64()
                 );
-                shared.fleet().table.forgive(took);
+                shared.fleet().forgive(took, shared.clock.now());
             }
         }
         self.turn(Vec::new()).await;

@@ -7,6 +7,7 @@
 pub mod budget;
 pub mod close_code;
 pub mod count;
+pub mod health;
 pub mod id;
 pub mod identify;
 pub mod lease;

@@ -178,6 +178,7 @@ fn settings(args: &UpArgs, address: SocketAddr, token: Option<&str>) -> anyhow::
         worker_env,
         reserve_percent: args.budget_reserve,
         worker_starts_percent: args.worker_starts,
+        deaf: Some(args.deaf_seconds).filter(|floor| !floor.is_zero()),
         grace: args.stop_seconds,
         logs: args.data_dir.join("logs"),
         forget_resume_points: args.sim.is_some(),

@@ -59,6 +59,10 @@ pub struct UpArgs {
     #[arg(long, env = "STOP_SECONDS", default_value = "10", value_name = "SECONDS", value_parser = parse::stop_seconds)]
     pub stop_seconds: Duration,
 
+    /// Seconds without a gateway event after which a busy shard counts as deaf at the earliest; 0 judges none.
+    #[arg(long, env = "DEAF_SECONDS", default_value = "120", value_name = "SECONDS", value_parser = parse::deaf_seconds)]
+    pub deaf_seconds: Duration,
+
     /// Folder for leases, workers' logs and a generated secret.
     #[arg(long, env = "DATA_DIR", default_value = "data", value_name = "FOLDER")]
     pub data_dir: PathBuf,

@@ -55,6 +55,7 @@ impl Effects {
                     | StopCause::Surplus
                     | StopCause::Retired
                     | StopCause::Room
+                    | StopCause::Unwell(_)
                     | StopCause::Restart
                     | StopCause::Shutdown => self.settings.grace,
                 };

@@ -31,6 +31,7 @@ mod dice;
 mod discord;
 mod durable;
 mod halt;
+mod health;
 mod places;
 mod rescale;
 mod rolling;
@@ -40,6 +41,7 @@ mod workers;
 use count::FirstPlan;
 pub(super) use count::{Counting, LOOK_EVERY};
 pub(super) use dice::Dice;
+use health::Health;
 pub(super) use rescale::Told;
 pub(super) use starts::Starts;
 pub(super) use workers::{Run, Worker};
@@ -101,6 +103,7 @@ pub(super) struct Fleet {
     flush_at: Option<Tick>,
     changed: bool,
     reconciler: Reconciler,
+    health: Health,
     /// Children that lost a lease since the last look.
     lapsed: Vec<WorkerId>,
     writes: Vec<Write>,
@@ -183,6 +186,7 @@ impl Fleet {
             flush_at: None,
             changed: true,
             reconciler: Reconciler::default(),
+            health: Health::new(&settings),
             lapsed: Vec::new(),
             writes,
             answers: Vec::new(),
@@ -212,6 +216,7 @@ impl Fleet {
         self.advance_rescale(now);
         self.grant_permits(now);
         self.roll(now);
+        self.look_after_health(now);
         self.reconcile(now);
         self.flush(now);
         Turn {
@@ -243,6 +248,7 @@ impl Fleet {
                 .and_then(|rolling| rolling.poll_timeout(now)),
             self.starts_timeout(now),
             self.next_step_due(now),
+            self.health.poll_timeout(),
             self.flush_at,
         ]
         .into_iter()

@@ -54,6 +54,9 @@ pub struct Settings {
     pub reserve_percent: u32,
     /// The most that one worker may use of them within 24 hours, in percent.
     pub worker_starts_percent: u32,
+    /// The least silence of the gateway that may count as deafness; `None` to
+    /// judge nobody.
+    pub deaf: Option<Duration>,
     /// How long a child may take to stop before it is killed.
     pub grace: Duration,
     /// For what children print.
@@ -77,6 +80,7 @@ impl Settings {
             worker_env: Vec::new(),
             reserve_percent: 10,
             worker_starts_percent: 25,
+            deaf: Some(Duration::from_secs(120)),
             grace: Duration::ZERO,
             logs,
             forget_resume_points: false,

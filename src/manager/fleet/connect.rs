@@ -77,6 +77,7 @@ impl Fleet {
             }
             None => info!(shard.id = %shard, "shard {shard} goes to an external worker (epoch {epoch})"),
         }
+        self.health.lease_changed(shard, now);
         self.effects.push(Effect::Alert(Alert {
             kind: AlertKind::Connect,
             shard: Some(shard),
