@@ -9,7 +9,9 @@ use crate::supervisor::Exit;
 use host::{DiesAt, Event, Host, Scenario};
 use worker::Crash;
 
+mod health;
 mod host;
+mod traffic;
 mod worker;
 
 const SECOND: u64 = 1_000;

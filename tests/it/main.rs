@@ -6,11 +6,13 @@
 mod support;
 
 mod alerts;
+mod blocked;
 mod bots;
 mod budget;
 mod config;
 mod connect;
 mod contract;
+mod deaf;
 mod disk;
 mod fleet;
 mod halt;

@@ -14,6 +14,13 @@ const HEARD_MIN: u32 = 30;
 /// For how long a shard must have been heard, in floors, before it is judged.
 const KNOWN_FLOORS: u32 = 5;
 
+/// By how much the time of one event differs from beat to beat: their ways
+/// take different times.
+const JITTER: Duration = Duration::from_millis(250);
+
+/// The same for READY and RESUMED, whose beat waits for others.
+const STARTED: Duration = Duration::from_secs(1);
+
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -69,7 +76,7 @@ impl Hearing {
             self.lull = Some(now);
         }
         // READY and RESUMED are no events of guilds.
-        if event <= last || event <= self.connected {
+        if event <= last + JITTER || event <= self.connected + STARTED {
             return;
         }
         self.known_since.get_or_insert(event);

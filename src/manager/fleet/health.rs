@@ -47,6 +47,8 @@ pub(super) struct Health {
     restarts: BTreeMap<WorkerId, Unwell>,
     /// When a worker was last restarted from here.
     restarted: BTreeMap<WorkerId, Tick>,
+    /// When the host was last too busy for its workers.
+    starved: Option<Tick>,
     /// Why nothing is done, although something is wrong.
     held_off: Option<&'static str>,
 }
@@ -80,6 +82,7 @@ impl Health {
             asked: BTreeMap::new(),
             restarts: BTreeMap::new(),
             restarted: BTreeMap::new(),
+            starved: None,
             held_off: None,
         }
     }
@@ -175,6 +178,7 @@ impl Fleet {
     /// Adds the manager's own stall to what others are judged by.
     pub(in crate::manager) fn forgive(&mut self, stall: Duration, now: Tick) {
         self.table.forgive(stall);
+        self.health.starved = Some(now);
         for watch in self.health.watches.values_mut() {
             watch.forgive(stall, now);
         }

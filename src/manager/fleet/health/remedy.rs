@@ -147,7 +147,13 @@ impl Fleet {
         let workers = self.blocked_workers();
         let running = self.running().count();
         if workers.len() > 1 && workers.len() * 2 > running {
+            self.health.starved = Some(now);
             return self.hold_off("most workers at once, so it is the host", now);
+        }
+        // Who suffered with the others has time to catch up.
+        let since = self.health.starved.map_or(since, |starved| since.max(starved));
+        if now < since + limits.blocked {
+            return since + limits.blocked;
         }
         let seconds = now.since(since).as_secs_f64();
         let who = worker.as_ref().map_or_else(
