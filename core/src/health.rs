@@ -22,16 +22,21 @@ pub use hearing::Hearing;
 /// guilds. The bundled worker gives up by itself after as much.
 const COME_UP: Duration = Duration::from_secs(60);
 
-/// What each guild adds: READY lists them, and their GUILD_CREATEs follow
-/// (Discord, "Gateway Events", Ready).
-const COME_UP_PER_GUILD: Duration = Duration::from_millis(20);
+/// What each guild adds. READY takes tens of seconds for a large shard, and a
+/// client library that asks for the members of each guild before it calls itself
+/// ready sends no more than 120 commands a minute (Discord, "Gateway", Rate
+/// Limiting).
+const COME_UP_PER_GUILD: Duration = Duration::from_millis(500);
 
-/// The most guilds of one shard (Discord, "Gateway", Sharding): what a shard
-/// is taken to have that has not counted them yet.
+/// The most guilds of one shard (Discord, "Gateway", Sharding).
 const GUILDS_MAX: u32 = 2_500;
 
+/// What a shard is taken to have that has not counted them yet: what Discord
+/// recommends for each.
+const GUILDS_USUAL: u32 = 1_000;
+
 /// From the lease to the first step towards the gateway.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_secs(300);
 
 /// Without a gateway connection: more than two of the longest pauses that the
 /// bundled worker makes between two tries.
@@ -55,8 +60,9 @@ pub fn limit(state: ShardState, guilds: Option<i64>) -> Option<Duration> {
     match state {
         ShardState::Starting => Some(START),
         ShardState::Identifying | ShardState::Resuming => {
-            let guilds = guilds.and_then(|guilds| u32::try_from(guilds).ok());
-            Some(COME_UP + COME_UP_PER_GUILD * guilds.unwrap_or(GUILDS_MAX).min(GUILDS_MAX))
+            let counted = guilds.filter(|guilds| *guilds > 0);
+            let guilds = counted.map_or(GUILDS_USUAL, |n| u32::try_from(n).unwrap_or(GUILDS_MAX));
+            Some(COME_UP + COME_UP_PER_GUILD * guilds.min(GUILDS_MAX))
         }
         ShardState::Disconnected => Some(DISCONNECTED),
         ShardState::Stopping => Some(STOP),

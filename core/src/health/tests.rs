@@ -141,11 +141,12 @@ fn who_can_neither_be_told_nor_restarted_is_left_alone() {
 #[test]
 fn the_time_to_come_up_grows_with_the_guilds_and_has_an_end() {
     let seconds = |guilds| limit(ShardState::Identifying, guilds).map(|limit| limit.as_secs());
-    assert_eq!(seconds(Some(0)), Some(60));
-    assert_eq!(seconds(Some(1_000)), Some(80));
-    assert_eq!(seconds(None), Some(110));
-    assert_eq!(seconds(Some(i64::MAX)), Some(110));
-    assert_eq!(seconds(Some(-1)), Some(110));
+    assert_eq!(seconds(Some(2)), Some(61));
+    assert_eq!(seconds(Some(1_000)), Some(560));
+    for unknown in [None, Some(0), Some(-1)] {
+        assert_eq!(seconds(unknown), Some(560), "{unknown:?}");
+    }
+    assert_eq!(seconds(Some(i64::MAX)), Some(1_310));
     assert_eq!(limit(ShardState::Waiting, Some(0)), None);
 }
 
@@ -157,15 +158,15 @@ fn attempts_to_come_up_add_up_and_the_wait_for_a_permit_does_not_count() {
     watch.goes_to(ShardState::Waiting, Tick(41 * SECOND));
     let again = 2 * HOUR;
     watch.goes_to(ShardState::Identifying, Tick(again));
-    assert_eq!(watch.due(Some(0)), Some(Tick(again + 20 * SECOND)));
-    let unwell = |watch: &Watch, at| watch.unwell(&limits(), Some(0), |_| true, Tick(at));
-    assert_eq!(unwell(&watch, again + 19 * SECOND), None);
+    assert_eq!(watch.due(Some(2)), Some(Tick(again + 21 * SECOND)));
+    let unwell = |watch: &Watch, at| watch.unwell(&limits(), Some(2), |_| true, Tick(at));
+    assert_eq!(unwell(&watch, again + 20 * SECOND), None);
     let overdue = Unwell::Overdue(ShardState::Identifying);
-    let now = again + 20 * SECOND;
+    let now = again + 21 * SECOND;
     assert_eq!(unwell(&watch, now), Some(overdue));
     assert_eq!(watch.remedy(overdue, true, true, Tick(now)), Remedy::Reconnect);
     assert_eq!(unwell(&watch, now), None, "it gets the full time again");
-    let now = now + MINUTE;
+    let now = now + 61 * SECOND;
     assert_eq!(unwell(&watch, now), Some(overdue));
     assert_eq!(watch.remedy(overdue, true, true, Tick(now)), Remedy::Restart);
 }
@@ -176,9 +177,9 @@ fn a_replay_that_goes_on_is_not_overdue() {
     watch.goes_to(ShardState::Resuming, Tick(0));
     beats(&mut watch, 10 * SECOND, 10 * MINUTE, |at| at - 500);
     let at = 10 * MINUTE;
-    assert_eq!(watch.unwell(&limits(), Some(0), |_| true, Tick(at)), None);
-    let at = at + 55 * SECOND;
-    assert!(watch.unwell(&limits(), Some(0), |_| true, Tick(at)).is_some());
+    assert_eq!(watch.unwell(&limits(), Some(2), |_| true, Tick(at)), None);
+    let at = at + 56 * SECOND;
+    assert!(watch.unwell(&limits(), Some(2), |_| true, Tick(at)).is_some());
 }
 
 #[test]

@@ -188,7 +188,7 @@ fn a_shard_that_never_gets_ready_is_tried_again_within_bounds_and_serves_once_it
     let worker = holder(&host, stuck);
     let pid = host.pid_of(&worker).unwrap();
     let restarted = MINUTE / SECOND
-        + seconds_until(&mut host, 15 * 60, |host| {
+        + seconds_until(&mut host, 20 * 60, |host| {
             host.pid_of(&worker).is_some_and(|next| next != pid)
         });
     println!(
