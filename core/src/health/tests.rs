@@ -1,4 +1,6 @@
 use super::*;
+use crate::id::{Epoch, SessionId, ShardId};
+use crate::lease::{BeatReport, Claim, Holder, LeaseTable};
 
 const SECOND: u64 = 1_000;
 const MINUTE: u64 = 60 * SECOND;
@@ -255,4 +257,56 @@ fn a_worker_is_what_its_process_and_its_shards_are() {
         let (condition, ends) = WorkerCondition::of(&signs);
         assert_eq!((condition.as_str(), ends), (expected, until));
     }
+}
+
+#[test]
+fn a_held_shard_is_what_its_beats_say_unless_they_stop() {
+    let ttl = Duration::from_secs(60);
+    let limits = limits();
+    let mut table = LeaseTable::new(ShardId::all(1).collect(), ttl, Epoch(1));
+    let claim = Claim {
+        holder: Holder::External,
+        session: SessionId::from_random(1),
+        key: None,
+    };
+    let (shard, _) = table.claim(claim, Duration::from_secs(5), Tick(0)).unwrap();
+    let mut watch = Watch::new(Tick(0));
+    let words = |table: &LeaseTable, watch: &Watch, draining, deaf, at| {
+        let lease = table.lease(shard).unwrap();
+        let (condition, since, ends) = Condition::of_held(watch, lease, &limits, draining, deaf, Tick(at));
+        (
+            condition.as_str(),
+            since.0 / SECOND,
+            ends.map(|ends| ends.0 / SECOND),
+        )
+    };
+    assert_eq!(
+        words(&table, &watch, false, false, 40 * SECOND),
+        ("registered", 0, Some(65)),
+        "it sleeps until its slot"
+    );
+    let report = BeatReport {
+        state: Some(ShardState::Identifying),
+        guild_count: Some(40),
+        ..BeatReport::default()
+    };
+    let session = SessionId::from_random(1);
+    table
+        .beat(&Holder::External, session, report, Tick(50 * SECOND))
+        .unwrap();
+    watch.goes_to(ShardState::Identifying, Tick(50 * SECOND));
+    let at = 55 * SECOND;
+    assert_eq!(
+        words(&table, &watch, false, false, at),
+        ("identifying", 50, Some(130))
+    );
+    assert_eq!(words(&table, &watch, true, false, at), ("draining", 50, None));
+    assert_eq!(words(&table, &watch, false, true, at).0, "deaf");
+    watch.lags(Duration::from_secs(9), &limits, Tick(10 * SECOND));
+    assert_eq!(words(&table, &watch, false, true, at), ("blocked", 10, None));
+    assert_eq!(
+        words(&table, &watch, true, true, 81 * SECOND),
+        ("silent", 50, Some(110)),
+        "whatever else is known of it"
+    );
 }
