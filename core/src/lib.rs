@@ -8,6 +8,7 @@ pub mod brake;
 pub mod budget;
 pub mod close_code;
 pub mod count;
+pub mod health;
 pub mod id;
 pub mod identify;
 pub mod lease;

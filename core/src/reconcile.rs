@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::health::Unwell;
 use crate::id::{PoolId, WorkerId};
 use crate::tick::Tick;
 use tally::Tally;
@@ -95,6 +96,8 @@ pub struct Observed<'a> {
     pub workers: &'a BTreeMap<WorkerId, WorkerView>,
     /// The children that are to be stopped now because they lost a lease.
     pub lapsed: &'a [WorkerId],
+    /// Those that beat and do not serve, where a new run is to cure it.
+    pub unwell: &'a BTreeMap<WorkerId, Unwell>,
     /// How many planned shards are free.
     pub uncovered: u32,
     /// Every planned shard is ready, and no planned restart is under way.
@@ -116,6 +119,8 @@ pub enum StopCause {
     Retired,
     /// It was started for fewer shards than there are to hold now.
     Room,
+    /// It beats and does not serve, and nothing else has helped.
+    Unwell(Unwell),
     /// An operator wants its next run.
     Restart,
     /// The manager stops, and the fleet with it.
@@ -130,6 +135,9 @@ impl StopCause {
             Self::Surplus => "nothing is left for it to hold",
             Self::Retired => "the other workers have room for its shards",
             Self::Room => "it starts again at once, for more shards",
+            Self::Unwell(Unwell::Deaf) => "a shard of it hears nothing, however often it reconnects",
+            Self::Unwell(Unwell::Overdue(_)) => "a shard of it does not get on",
+            Self::Unwell(Unwell::Blocked) => "its loop is blocked",
             Self::Restart => "it starts again at once",
             Self::Shutdown => "the fleet stops",
         }

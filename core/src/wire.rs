@@ -161,6 +161,9 @@ pub enum Directive {
     GoLive,
     /// Close the gateway and release the lease.
     Drain,
+    /// Leave the gateway connection such that the session can be resumed, and
+    /// resume it on another one. The lease goes on.
+    Reconnect,
 }
 
 /// The 200 answer to a beat that carries `state`.
@@ -312,6 +315,20 @@ pub struct ShardView {
     /// out of the plan and its holder still there), `leased` (its holder reports
     /// no state), or a [`ShardState`].
     pub state: String,
+    /// What it is, in one word: [`crate::health::Condition`].
+    #[serde(default)]
+    pub condition: String,
+    /// Seconds since that began.
+    #[serde(default)]
+    pub condition_age: Option<f64>,
+    /// Seconds until something follows if it goes on; none where somebody else
+    /// is waited for.
+    #[serde(default)]
+    pub deadline_in: Option<f64>,
+    /// The seconds of silence after which it counts as deaf, beside shards that
+    /// hear; none while too little is known of it.
+    #[serde(default)]
+    pub deaf_after: Option<f64>,
     pub epoch: Option<Epoch>,
     /// The child that holds it; none for an external holder.
     pub worker: Option<String>,
@@ -358,6 +375,12 @@ pub struct WorkerView {
     /// `running`, `lapsed` (a lease of it lapsed, and it is not stopped yet),
     /// `stopping`, `backing_off`, `halted`, or `resting`: it has done its work.
     pub state: String,
+    /// What it is, in one word: [`crate::health::WorkerCondition`].
+    #[serde(default)]
+    pub condition: String,
+    /// Seconds until something follows if it goes on.
+    #[serde(default)]
+    pub deadline_in: Option<f64>,
     pub pid: Option<i32>,
     pub shards: u32,
     pub holding: u32,

@@ -72,6 +72,7 @@ while (!stopped()) {
 
   let state = 'starting';
   let close_code;
+  let loop_lag = 0;
   let changed = new AbortController();
   const enters = (next) => {
     state = next;
@@ -111,7 +112,7 @@ while (!stopped()) {
   // Says that the shard is held, and what it does. False when the shard is lost,
   // or wanted back.
   const beat = async () => {
-    const body = { session_id, state, close_code, guild_count: client.guilds.cache.size };
+    const body = { session_id, state, close_code, loop_lag, guild_count: client.guilds.cache.size };
     if (client.ws.ping >= 0) body.latency = client.ws.ping / 1000;
     const answer = await post('/beat', body);
     if (answer?.status === 200) return (await answer.json()).directive !== 'drain';
@@ -120,8 +121,10 @@ while (!stopped()) {
   // Beats every few seconds, and whenever the state changes, while the shard is ours.
   const beats = async () => {
     while (await beat()) {
+      const due = performance.now() + (lease.heartbeat_seconds ?? 5) * 1000;
       await sleep(lease.heartbeat_seconds ?? 5, AbortSignal.any([changed.signal, stop.signal]));
       if (stopped()) return;
+      loop_lag = Math.max(0, performance.now() - due) / 1000; // A loop that is blocked is late for everything.
       changed = new AbortController();
     }
   };

@@ -16,6 +16,7 @@ import math
 import os
 import random
 import signal
+import time
 
 import aiohttp
 import discord
@@ -109,12 +110,15 @@ class Bot(discord.Client):
 
     async def beats(self):
         """Beats every few seconds, and whenever the state changes, while the shard is ours."""
-        while await self.beat():
+        lag = 0
+        while await self.beat(loop_lag=lag):
+            due = time.monotonic() + self.lease.get("heartbeat_seconds", 5)
             try:
                 await asyncio.wait_for(self.changed.wait(), self.lease.get("heartbeat_seconds", 5))
             except asyncio.TimeoutError:
                 pass
             self.changed.clear()
+            lag = max(0, time.monotonic() - due)  # A loop that is blocked is late for everything.
 
     async def on_ready(self):
         self.enters("ready")

@@ -88,6 +88,8 @@ pub struct World {
     next_sweep: Tick,
     /// Shards whose sessions die with their connections.
     fragile: BTreeSet<ShardId>,
+    /// Shards that get neither READY nor RESUMED.
+    stuck: BTreeSet<ShardId>,
     taken_over: u64,
 }
 
@@ -103,6 +105,7 @@ impl World {
             next_packet: 0,
             next_sweep: Tick(SWEEP_MS),
             fragile: BTreeSet::new(),
+            stuck: BTreeSet::new(),
             taken_over: 0,
         }
     }
@@ -146,6 +149,15 @@ impl World {
             self.fragile.insert(shard);
         } else {
             self.fragile.remove(&shard);
+        }
+    }
+
+    /// READY and RESUMED do not come any more for this shard, or do.
+    pub fn set_stuck(&mut self, shard: ShardId, stuck: bool) {
+        if stuck {
+            self.stuck.insert(shard);
+        } else {
+            self.stuck.remove(&shard);
         }
     }
 
@@ -290,6 +302,7 @@ impl World {
 
     fn answer(&mut self, link: Link, answer: Result<(), Refusal>, now: Tick) {
         match answer {
+            Ok(()) if self.is_stuck(link) => {}
             Ok(()) => {
                 let thinking = self.rng.u64(self.network.thinking.clone());
                 self.post(Tick(now.0 + thinking), link, Packet::Deliver);
@@ -299,6 +312,12 @@ impl World {
             }
             Err(Refusal::Close(code)) => self.cut(link, Some(code.number()), now),
         }
+    }
+
+    fn is_stuck(&self, link: Link) -> bool {
+        let conn = self.links.get(&link).and_then(|state| state.conn);
+        let shard = conn.and_then(|conn| self.rules.shard_of(conn));
+        shard.is_some_and(|shard| self.stuck.contains(&shard))
     }
 
     /// Writes READY or RESUMED, and what comes with it.

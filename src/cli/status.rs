@@ -207,7 +207,7 @@ fn shard_row(shard: &ShardView) -> Row {
     };
     [
         shard.shard.to_string(),
-        shard.state.clone(),
+        state(shard),
         holder,
         shard.beat_age.map_or_else(dash, |age| format!("{age:.0} s ago")),
         shard.guild_count.map_or_else(dash, |count| count.to_string()),
@@ -218,10 +218,25 @@ fn shard_row(shard: &ShardView) -> Row {
     ]
 }
 
+/// Its condition, since when if it is none to stay in, and what time it has.
+fn state(shard: &ShardView) -> String {
+    if shard.condition.is_empty() {
+        return shard.state.clone();
+    }
+    let age = shard.condition_age.map_or_else(String::new, about);
+    match (shard.condition.as_str(), shard.deadline_in) {
+        ("ready" | "registered" | "standing_by", None) => shard.condition.clone(),
+        (condition, None) => format!("{condition} ({age})"),
+        (condition, Some(left)) => format!("{condition} ({age}, {} left)", about(left)),
+    }
+}
+
 fn worker_row(worker: &WorkerView) -> Row {
-    let state = match worker.restart_in {
-        Some(seconds) => format!("{} ({seconds:.0} s)", worker.state),
-        None => worker.state.clone(),
+    let condition = Some(&worker.condition).filter(|condition| !condition.is_empty());
+    let condition = condition.unwrap_or(&worker.state);
+    let state = match worker.deadline_in.or(worker.restart_in) {
+        Some(seconds) => format!("{condition} ({seconds:.0} s)"),
+        None => condition.clone(),
     };
     [
         worker.worker.clone(),
@@ -264,6 +279,25 @@ mod tests {
     use shardman_core::wire::WorkerStarts;
 
     use super::*;
+
+    #[test]
+    fn a_shard_is_shown_with_its_condition_and_the_time_it_has_left() {
+        let mut shard: ShardView = serde_json::from_value(serde_json::json!({
+            "shard": "3/16", "state": "ready",
+        }))
+        .unwrap();
+        assert_eq!(state(&shard), "ready", "an older manager says no more");
+        for (condition, age, left, expected) in [
+            ("ready", 7000.0, None, "ready"),
+            ("deaf", 190.0, None, "deaf (3 min)"),
+            ("waiting", 12.0, None, "waiting (12 s)"),
+            ("identifying", 20.0, Some(60.0), "identifying (20 s, 60 s left)"),
+        ] {
+            shard.condition = condition.to_owned();
+            (shard.condition_age, shard.deadline_in) = (Some(age), left);
+            assert_eq!(state(&shard), expected);
+        }
+    }
 
     #[test]
     fn the_line_of_session_starts_names_the_first_few_and_is_not_there_where_nothing_is_known() {

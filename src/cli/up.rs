@@ -255,6 +255,7 @@ fn settings(
         inherit: Vec::new(),
         reserve_percent: args.budget_reserve,
         worker_starts_percent: args.worker_starts,
+        deaf: Some(args.deaf_seconds).filter(|floor| !floor.is_zero()),
         grace: args.stop_seconds,
         limits: Limits {
             memory_bytes: args.worker_memory,

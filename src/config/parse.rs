@@ -98,6 +98,10 @@ pub(super) fn canary_seconds(text: &str) -> Result<Duration, String> {
     seconds(text, 0.0, 86_400.0, "30")
 }
 
+pub(super) fn deaf_seconds(text: &str) -> Result<Duration, String> {
+    seconds(text, 0.0, 86_400.0, "120")
+}
+
 fn seconds(text: &str, least: f64, most: f64, example: &str) -> Result<Duration, String> {
     let remedy = || format!("give seconds from {least} to {most}, such as {example}");
     let seconds: f64 = text.trim().parse().map_err(|_| remedy())?;

@@ -93,6 +93,10 @@ pub struct UpArgs {
     #[arg(long, env = "KILLS_AT_ONCE", value_name = "N", value_parser = parse::count::<1, 10_000>)]
     pub kills_at_once: Option<u32>,
 
+    /// Seconds without a gateway event after which a busy shard counts as deaf at the earliest; 0 judges none.
+    #[arg(long, env = "DEAF_SECONDS", default_value = "120", value_name = "SECONDS", value_parser = parse::deaf_seconds)]
+    pub deaf_seconds: Duration,
+
     /// Folder for leases, events, workers' logs and a generated secret.
     #[arg(long, env = "DATA_DIR", default_value = "data", value_name = "FOLDER")]
     pub data_dir: PathBuf,

@@ -62,6 +62,7 @@ impl Effects {
                     | StopCause::Surplus
                     | StopCause::Retired
                     | StopCause::Room
+                    | StopCause::Unwell(_)
                     | StopCause::Restart
                     | StopCause::Shutdown => self.settings_of(&worker).grace,
                 };

@@ -34,6 +34,7 @@ mod dice;
 mod discord;
 mod durable;
 mod halt;
+mod health;
 mod places;
 mod pool;
 mod reload;
@@ -48,6 +49,7 @@ use assigned::Assigning;
 use count::FirstPlan;
 pub(super) use count::{Counting, LOOK_EVERY};
 pub(super) use dice::Dice;
+use health::Health;
 pub(super) use rescale::Told;
 pub(super) use starts::Starts;
 pub(super) use timeline::Note;
@@ -116,6 +118,7 @@ pub(super) struct Fleet {
     /// Holds back kills for lapsed leases.
     pub(super) brake: Brake,
     host_signs: HostSigns,
+    health: Health,
     writes: Vec<Write>,
     answers: Vec<Answer>,
     effects: Vec<Effect>,
@@ -206,6 +209,7 @@ impl Fleet {
             assigning: Assigning::default(),
             brake: brake::new(&settings),
             host_signs: HostSigns::default(),
+            health: Health::new(&settings),
             writes,
             answers: Vec::new(),
             effects: Vec::new(),
@@ -235,6 +239,7 @@ impl Fleet {
         self.advance_rescale(now);
         self.grant_permits(now);
         self.roll(now);
+        self.look_after_health(now);
         self.reconcile(now);
         self.flush(now);
         Turn {
@@ -269,6 +274,7 @@ impl Fleet {
             self.brake.poll_timeout(now),
             self.next_step_due(now),
             self.assigned_timeout(now),
+            self.health.poll_timeout(),
             self.flush_at,
         ]
         .into_iter()

@@ -75,6 +75,9 @@ pub struct Settings {
     pub reserve_percent: u32,
     /// The most that one worker may use of them within 24 hours, in percent.
     pub worker_starts_percent: u32,
+    /// The least silence of the gateway that may count as deafness; `None` to
+    /// judge nobody.
+    pub deaf: Option<Duration>,
     /// How long a child may take to stop before it is killed.
     pub grace: Duration,
     /// What each child may use at most.
@@ -113,6 +116,7 @@ impl Settings {
             inherit: Vec::new(),
             reserve_percent: 10,
             worker_starts_percent: 25,
+            deaf: Some(Duration::from_secs(120)),
             grace: Duration::ZERO,
             limits: Limits::default(),
             kills_at_once: None,

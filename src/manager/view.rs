@@ -1,5 +1,6 @@
 //! The fleet as others see it.
 
+use shardman_core::health::WorkerCondition;
 use shardman_core::lease::Lease;
 use shardman_core::rolling::{Rolling, Standing};
 use shardman_core::wire::{FleetView, RestartView, ShardState, ShardView, Status, StatusShard, WorkerView};
@@ -75,6 +76,7 @@ fn trouble(fleet: &Fleet) -> Vec<String> {
     trouble.extend(fleet.over_their_share());
     trouble.extend(fleet.assigned_trouble());
     trouble.extend(fleet.unregistered_trouble());
+    trouble.extend(fleet.unwell_words());
     for (id, worker) in &fleet.workers {
         if worker.run == Run::Halted {
             let how = worker.last_exit.as_deref().unwrap_or("it ended");
@@ -151,9 +153,14 @@ fn shard_view(fleet: &Fleet, shard: ShardId, now: Tick) -> ShardView {
         None if fleet.table.held_back().any(|(held, _)| held == shard) => "held_back",
         None => "free",
     };
+    let standing = fleet.standing(shard, now);
     ShardView {
         shard,
         state: state.to_owned(),
+        condition: standing.condition.as_str().to_owned(),
+        condition_age: standing.since.map(|since| now.since(since).as_secs_f64()),
+        deadline_in: standing.ends.map(|ends| ends.since(now).as_secs_f64()),
+        deaf_after: standing.deaf_after.map(|silence| silence.as_secs_f64()),
         epoch: lease.map(|lease| lease.epoch),
         worker: lease
             .and_then(|lease| lease.holder.child())
@@ -215,6 +222,7 @@ fn restart_view(rolling: &Rolling) -> RestartView {
 
 fn worker_views(fleet: &Fleet, now: Tick) -> Vec<WorkerView> {
     let held = fleet.table.children();
+    let signs = fleet.worker_signs(now);
     fleet
         .workers
         .iter()
@@ -228,9 +236,12 @@ fn worker_views(fleet: &Fleet, now: Tick) -> Vec<WorkerView> {
                 Run::Resting => ("resting", None),
             };
             let runs = matches!(worker.run, Run::Running | Run::Stopping);
+            let (condition, ends) = WorkerCondition::of(&signs[id]);
             WorkerView {
                 worker: id.to_string(),
                 state: state.to_owned(),
+                condition: condition.as_str().to_owned(),
+                deadline_in: ends.map(|ends| ends.since(now).as_secs_f64()),
                 pid: worker.record.process.as_ref().map(|process| process.pid),
                 shards: worker.record.shards,
                 holding: held.get(id).copied().unwrap_or(0),

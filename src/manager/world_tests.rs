@@ -10,8 +10,10 @@ use host::{DiesAt, Event, Host, Scenario};
 use worker::Crash;
 
 mod brake;
+mod health;
 mod host;
 mod pools;
+mod traffic;
 mod worker;
 
 const SECOND: u64 = 1_000;

@@ -6,6 +6,7 @@
 mod support;
 
 mod alerts;
+mod blocked;
 mod bots;
 mod brake;
 mod budget;
@@ -14,6 +15,7 @@ mod commands;
 mod config;
 mod connect;
 mod contract;
+mod deaf;
 mod disk;
 mod events;
 mod faults;

@@ -37,6 +37,8 @@ pub(crate) enum Verdict {
     StandBy,
     GoLive,
     Drain,
+    /// Resume on another connection.
+    Reconnect,
     /// The lease is no more: lapsed, unknown, or out of the plan.
     Lost,
 }
@@ -242,6 +244,7 @@ impl Beater {
                     Directive::StandBy => Verdict::StandBy,
                     Directive::GoLive => Verdict::GoLive,
                     Directive::Drain => Verdict::Drain,
+                    Directive::Reconnect => Verdict::Reconnect,
                 };
                 Ok((verdict, self.lease.heartbeat_after(answer.heartbeat_seconds)))
             }

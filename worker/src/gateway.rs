@@ -20,6 +20,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::{debug, info, warn};
 use twilight_gateway::{Config, ConfigBuilder, Session, Shard};
 
+use crate::beat::Verdict;
 use crate::deadline::now;
 use crate::header::{self, Header};
 use crate::holder::{Holder, LeaseEnd};
@@ -48,6 +49,8 @@ pub(crate) enum End {
     /// Discord wants the session resumed on another connection: op 7, or op 9
     /// that says so, while all was well.
     Reconnect,
+    /// The manager wants another connection: this one is deaf, or stuck.
+    Asked,
     /// The sink took its last event for now.
     SinkFull,
 }
@@ -119,6 +122,7 @@ impl<'a> Connection<'a> {
             | End::ResumeFailed { .. }
             | End::InvalidSession
             | End::Reconnect
+            | End::Asked
             | End::SinkFull => end,
         };
         self.holder.beats.figures.set_latency(None);
@@ -150,7 +154,9 @@ impl<'a> Connection<'a> {
         if self.holder.lane.is_standing_by() != stood_by && self.active_since.is_some() {
             self.report_ready();
         }
-        if alive {
+        if verdict == Verdict::Reconnect {
+            Err(End::Asked)
+        } else if alive {
             Ok(())
         } else {
             Err(End::Lease(LeaseEnd::Lost))

@@ -131,7 +131,7 @@ impl Holder {
         loop {
             self.wait_for_room().await?;
             let (end, uptime) = Connection::open(self).run().await;
-            let asked_to = matches!(end, End::Reconnect);
+            let asked_to = matches!(end, End::Reconnect | End::Asked);
             let wait = if asked_to { after_reconnect } else { after };
             let wait = wait(*attempts, uptime, fastrand::f64());
             // A sink that fills is waited for above; the gateway is not to blame.
@@ -185,6 +185,10 @@ impl Holder {
             End::Reconnect => {
                 self.beats.report_disconnected(None);
                 info!(shard.id = %shard, "Discord wants shard {shard} on another connection");
+            }
+            End::Asked => {
+                self.beats.report_disconnected(None);
+                warn!(shard.id = %shard, "the manager wants shard {shard} on another connection");
             }
             End::SinkFull => {
                 self.beats.report_disconnected(None);
@@ -261,6 +265,8 @@ impl Holder {
                 self.lane.stand_by();
                 Ok(())
             }
+            // Without a connection there is none to leave; the lane is as it was.
+            Verdict::Reconnect => Ok(()),
             Verdict::CarryOn | Verdict::GoLive => {
                 self.lane.go_live();
                 Ok(())

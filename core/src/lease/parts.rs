@@ -106,6 +106,11 @@ impl Lease {
         self.unplanned_since.is_some()
     }
 
+    /// Since when its shard is out of the plan.
+    pub fn unplanned_since(&self) -> Option<Tick> {
+        self.unplanned_since
+    }
+
     /// Whether its holder was told to leave.
     pub fn is_leaving(&self) -> bool {
         self.leaving

@@ -43,7 +43,13 @@ impl<'a> Tally<'a> {
             match view.phase {
                 Phase::Short { .. } | Phase::Idle { .. } | Phase::Full | Phase::Lapsed { .. } => {
                     match tally.must_stop(worker, view, observed, now) {
-                        Some(cause) => tally.stop(worker, cause),
+                        Some(cause) => {
+                            tally.stop(worker, cause);
+                            // It comes back for what it holds.
+                            if matches!(cause, StopCause::Unwell(_)) {
+                                tally.count(view, now);
+                            }
+                        }
                         None => tally.count(view, now),
                     }
                 }
@@ -75,6 +81,9 @@ impl<'a> Tally<'a> {
             // It would take the shards of the next step, and be full too soon.
             _ if self.desired.rescaling && view.holding == 0 && view.capacity < self.most_each() => {
                 Some(StopCause::Surplus)
+            }
+            _ if observed.may_restart && observed.unwell.contains_key(worker) => {
+                observed.unwell.get(worker).copied().map(StopCause::Unwell)
             }
             Phase::Short { since } if late(since) => Some(StopCause::NeverRegistered),
             Phase::Idle { since } if late(since) => Some(StopCause::Surplus),

@@ -1,4 +1,7 @@
 use super::*;
+use crate::wire::ShardState;
+
+static WELL: BTreeMap<WorkerId, Unwell> = BTreeMap::new();
 
 fn desired(max_workers: u32, shards_per_worker: u32, shards: u32) -> Desired {
     Desired {
@@ -49,6 +52,7 @@ fn observed(workers: &BTreeMap<WorkerId, WorkerView>, uncovered: u32) -> Observe
     Observed {
         workers,
         lapsed: &[],
+        unwell: &WELL,
         uncovered,
         whole: uncovered == 0,
         may_restart: true,
@@ -318,6 +322,23 @@ fn a_child_that_waits_for_its_kill_is_left_alone_and_nobody_is_started_for_what_
         (1, Phase::BackingOff { until: Tick(0) }, 4, 0),
     ];
     check(9, 4, &killed, 4, &[start(1, 4)]);
+}
+
+#[test]
+fn a_child_that_beats_and_does_not_serve_is_stopped_if_it_can_come_back() {
+    let views = views(&[(0, Phase::Full, 2, 2), (1, Phase::Full, 2, 2)]);
+    let overdue = Unwell::Overdue(ShardState::Identifying);
+    for unwell in [Unwell::Deaf, overdue, Unwell::Blocked] {
+        let who = BTreeMap::from([(worker(1), unwell)]);
+        let mut sick = Observed {
+            unwell: &who,
+            ..observed(&views, 0)
+        };
+        let actions = Reconciler::default().poll(&desired(2, 2, 4), &sick, Tick(0));
+        assert_eq!(actions, [stop(1, StopCause::Unwell(unwell))]);
+        sick.may_restart = false;
+        assert_eq!(Reconciler::default().poll(&desired(2, 2, 4), &sick, Tick(0)), []);
+    }
 }
 
 #[test]

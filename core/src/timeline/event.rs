@@ -59,6 +59,13 @@ pub enum Kind {
     WorkerHalted,
     /// Its work is done, and it is not started again until somebody asks.
     WorkerResting,
+    /// Many fell silent together: kills are held.
+    BrakeOn,
+    BrakeOff,
+    /// Its holder beats and does not serve it: deaf, stuck, or blocked.
+    Unwell,
+    /// Its holder is asked for another connection.
+    ReconnectAsked,
     /// It has had its share of session starts.
     PermitRefused,
     Leased,

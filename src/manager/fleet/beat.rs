@@ -5,6 +5,7 @@ use shardman_core::wire::ShardState;
 use shardman_core::{SessionId, ShardId, Tick};
 use tracing::{debug, info};
 
+use super::health::Signs;
 use super::{Fleet, Told, holder};
 use crate::manager::handle::Caller;
 
@@ -22,6 +23,7 @@ impl Fleet {
         }
         let point = report.gateway.take();
         let guild_count = report.guild_count;
+        let signs = Signs::of(&report);
         // A plain beat says no state; a latency comes from a gateway connection.
         let has_gateway = report.state.is_none() && report.latency.is_some_and(|latency| latency > 0.0);
         let beaten = self.table.beat(&holder(caller), session, report, now);
@@ -39,6 +41,7 @@ impl Fleet {
             self.state_changed(beaten.shard, before, after, now);
             self.note_state(beaten.shard, before, after, beaten.closed);
         }
+        self.note_signs(beaten.shard, signs, beaten.change.map(|(_, after)| after), now);
         if has_gateway && self.line.connected(beaten.shard, now) {
             self.changed = true;
         }

@@ -2,9 +2,9 @@
 //! of one that lives and gives up what it lost.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use shardman_core::brake::{Brake, Fate, HostSigns, Killed, Lapsed, Observed, Settings, Signs, Step};
+use shardman_core::timeline::{Kind, Subject};
 use shardman_core::wire::ShardState;
 use shardman_core::{SessionId, ShardId, Tick, WorkerId};
 use tracing::{info, warn};
@@ -24,13 +24,6 @@ pub(super) fn new(settings: &crate::manager::Settings) -> Brake {
 }
 
 impl Fleet {
-    /// The manager itself was held up: every lease gets that time added, and
-    /// what lapses soon may lapse because of it.
-    pub(in crate::manager) fn forgive(&mut self, stall: Duration, now: Tick) {
-        self.table.forgive(stall);
-        self.brake.stalled(stall, now);
-    }
-
     /// How the host is.
     pub(in crate::manager) fn set_host_signs(&mut self, signs: HostSigns) {
         self.host_signs = signs;
@@ -57,12 +50,14 @@ impl Fleet {
                 Step::Kill(worker) => due.push(worker),
                 Step::Begins(text) => {
                     warn!("{text}");
+                    self.note(Kind::BrakeOn, Subject::fleet(), &text);
                     // One word for all of them.
                     self.effects.retain(|effect| !is_about_a_lapse(effect));
                     self.tell_of_lapses(text);
                 }
                 Step::Ends(text) => {
                     info!("{text}");
+                    self.note(Kind::BrakeOff, Subject::fleet(), &text);
                     self.tell_of_lapses(text);
                 }
             }

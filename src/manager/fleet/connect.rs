@@ -98,6 +98,7 @@ impl Fleet {
                 info!(shard.id = %shard, "{} goes to an external worker (epoch {epoch})", self.name(shard));
             }
         }
+        self.health.lease_changed(shard, now);
         // Of those that lapsed together the end is told, for all of them.
         if self.is_discord() && (holder.child().is_none() || !self.brake.is_on()) {
             self.effects.push(Effect::Alert(Alert {

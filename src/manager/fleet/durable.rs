@@ -62,7 +62,7 @@ impl Fleet {
                 } => self.restart_undone(&worker),
                 Effect::Stop {
                     worker,
-                    cause: StopCause::Retired | StopCause::Room,
+                    cause: StopCause::Retired | StopCause::Room | StopCause::Unwell(_),
                 } => self.stop_undone(&worker),
                 Effect::Alert(Alert {
                     kind: AlertKind::Connect,
@@ -169,6 +169,7 @@ impl Fleet {
             self.note_lost((shard, epoch), &holder, cause, silent_ms);
             self.line.forget(shard, now);
             self.waiters.remove(&shard);
+            self.health.lease_changed(shard, now);
             if !self.table.plan().contains(shard) {
                 self.resume.forget(shard);
                 self.flush_soon(now);

@@ -16,6 +16,7 @@ impl Fleet {
     /// Compares what should run with what runs.
     pub(super) fn reconcile(&mut self, now: Tick) {
         let views = self.views(now);
+        let unwell = self.health.take_restarts();
         if self.stopping {
             return;
         }
@@ -32,6 +33,7 @@ impl Fleet {
         let observed = Observed {
             workers: &views,
             lapsed: &lapsed,
+            unwell: &unwell,
             uncovered,
             // Not looked at where nothing follows from it.
             whole: count(self.running().count()) > desired.enough_workers() && self.is_whole(),
@@ -73,7 +75,7 @@ impl Fleet {
 
     /// Whether a child that runs may be stopped for the sake of order: it must
     /// be able to come back, and as good as before.
-    fn may_restart(&self) -> bool {
+    pub(super) fn may_restart(&self) -> bool {
         self.store_trouble.is_none() && self.starts_used_up().is_none() && self.restart_paused().is_none()
     }
 

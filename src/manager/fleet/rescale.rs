@@ -37,6 +37,7 @@ impl Fleet {
         let directive = match role {
             _ if beaten.drain => Directive::Drain,
             Some(Role::StandBy) => Directive::StandBy,
+            Some(Role::Live) | None if self.health.asks(beaten.shard) => Directive::Reconnect,
             Some(Role::Live) | None if standing_by() => Directive::GoLive,
             Some(Role::Live) | None => Directive::CarryOn,
         };

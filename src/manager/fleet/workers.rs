@@ -60,6 +60,8 @@ pub(in crate::manager) struct Worker {
     pub(super) asked: bool,
     /// Why it was told to stop.
     pub(super) stopped_for: Option<StopCause>,
+    /// When it is killed, once it was told to stop.
+    pub(super) killed_at: Option<Tick>,
     /// Its end was asked for, and its next run is to follow at once.
     pub(super) restarts_at_once: bool,
 }
@@ -371,6 +373,10 @@ impl Fleet {
                 // In a commit that shows whether the disk takes the next start.
                 self.writes.push(Write::Worker(entry.record.clone()));
             }
+            StopCause::Unwell(_) => {
+                warn!(worker.id = %worker, "worker {worker} is restarted: {}", cause.as_str());
+                self.writes.push(Write::Worker(entry.record.clone()));
+            }
             StopCause::NeverRegistered => self.never_registered(&worker),
             StopCause::LeaseLapsed => {
                 warn!(worker.id = %worker, "worker {worker} is stopped: {}", cause.as_str());
@@ -381,7 +387,8 @@ impl Fleet {
         };
         entry.run = Run::Stopping;
         entry.stopped_for = Some(cause);
-        entry.restarts_at_once |= cause == StopCause::Room;
+        entry.killed_at = Some(self.clock.now() + self.settings.grace);
+        entry.restarts_at_once |= matches!(cause, StopCause::Room | StopCause::Unwell(_));
         self.effects.push(Effect::Stop { worker, cause });
     }
 }
@@ -404,6 +411,7 @@ impl Worker {
             unregistered: None,
             asked: false,
             stopped_for: None,
+            killed_at: None,
             restarts_at_once: false,
         }
     }

@@ -11,6 +11,7 @@ use shardman_core::{ShardId, Tick, WorkerId};
 use shardman_sim::rules::Limits;
 use shardman_sim::world::{Heard, Link, Network, World};
 
+use super::traffic::Traffic;
 use super::worker::{Answer, Ask, Crash, Process, Timer};
 use crate::manager::alert::Alert;
 use crate::manager::fleet::Fleet;
@@ -95,6 +96,10 @@ pub(super) struct Host {
     pub(super) dies_at: Option<DiesAt>,
     /// Places whose process crashes each time.
     pub(super) crashing: BTreeMap<WorkerId, Crash>,
+    /// What shards hear, where that matters.
+    pub(super) traffic: Option<Traffic>,
+    /// Places whose process lags behind by so many seconds.
+    pub(super) lagging: BTreeMap<WorkerId, f64>,
     pub(super) alerts: Vec<(Tick, Alert)>,
     /// When a worker first asked for a permit, and when one last heard READY.
     pub(super) first_permit_asked: Option<Tick>,
@@ -143,6 +148,8 @@ impl Host {
             inbox: Vec::new(),
             dies_at: None,
             crashing: BTreeMap::new(),
+            traffic: None,
+            lagging: BTreeMap::new(),
             alerts: Vec::new(),
             first_permit_asked: None,
             last_ready: Tick(0),

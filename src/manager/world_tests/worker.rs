@@ -55,6 +55,7 @@ pub(super) enum Answer {
     BeatAway,
     Beaten {
         kept: bool,
+        reconnect: bool,
         sent: Tick,
     },
     Permit {
@@ -275,7 +276,12 @@ impl Host {
             Answer::Away => self.away(place),
             Answer::BeatAway => self.beat_away(place),
             Answer::Beaten { kept: false, .. } | Answer::Lost => self.lose(place),
-            Answer::Beaten { kept: true, sent } => self.kept(place, sent),
+            Answer::Beaten { reconnect, sent, .. } => {
+                self.kept(place, sent);
+                if reconnect {
+                    self.reconnect(place);
+                }
+            }
             Answer::Permit { sent } => self.permitted(place, sent),
             Answer::NotYet => self.after(0, Event::Timer(place, Timer::AskAgain)),
         }

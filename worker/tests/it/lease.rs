@@ -184,6 +184,37 @@ async fn a_refused_token_ends_the_worker_and_is_told() {
 }
 
 #[tokio::test]
+async fn a_worker_that_is_asked_to_reconnect_resumes_and_keeps_its_lease() {
+    let mut world = World::start(Setup {
+        max_seconds: 2.0,
+        ..Setup::default()
+    })
+    .await;
+    world.until_ready().await;
+    world.orders.beats(BeatMode::Answer(Directive::Reconnect));
+    let seen = world.until(|seen| matches!(seen, Seen::Closed(_))).await;
+    assert!(matches!(seen.last(), Some(Seen::Closed(Some(4000)))), "{seen:#?}");
+    // Said again and again, it is obeyed once.
+    let seen = world.until(|seen| seen.is_state(ShardState::Ready)).await;
+    let opened = seen.iter().filter(|seen| matches!(seen, Seen::Opened)).count();
+    assert_eq!(opened, 1, "{seen:#?}");
+    assert!(seen.iter().any(|seen| seen.is_op(6)), "RESUME: {seen:#?}");
+    assert!(
+        !seen
+            .iter()
+            .any(|seen| seen.is_op(2) || matches!(seen, Seen::Release))
+    );
+    let mut later = Vec::new();
+    for _ in 0..3 {
+        later.extend(world.until(|seen| matches!(seen, Seen::Beat(_))).await);
+    }
+    assert!(
+        !later.iter().any(|seen| matches!(seen, Seen::Closed(_))),
+        "{later:#?}"
+    );
+}
+
+#[tokio::test]
 async fn a_wrong_secret_ends_the_worker() {
     let mut world = World::start(Setup {
         max_seconds: 1.0,

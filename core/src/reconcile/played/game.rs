@@ -232,6 +232,7 @@ impl Game {
         let observed = Observed {
             workers: &views,
             lapsed: &[],
+            unwell: &BTreeMap::new(),
             uncovered: count(self.free().len()),
             whole: self.free().is_empty(),
             may_restart: true,

@@ -158,7 +158,8 @@ impl Fleet {
             StopCause::Room | StopCause::Surplus | StopCause::Retired => {
                 &[Kind::RescaleStep, Kind::RescaleFinished, Kind::Planned]
             }
-            StopCause::NeverRegistered | StopCause::LeaseLapsed => &[],
+            StopCause::LeaseLapsed => &[Kind::BrakeOn],
+            StopCause::NeverRegistered | StopCause::Unwell(_) => &[],
         };
         match self.because_of_fleet(fleet) {
             Some(fleet) => self.note_after(Kind::WorkerStopAsked, Subject::worker(worker), text, Some(fleet)),

@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use shardman_core::Tick;
 use shardman_core::identify::Permit;
+use shardman_core::wire::Directive;
 use tokio::sync::oneshot;
 
 use super::super::worker::{Answer, Ask};
@@ -121,9 +122,18 @@ impl Host {
                 report,
                 sent,
             } => {
-                let kept = manager.fleet.beat(&caller, session, *report, now).is_ok();
+                let told = manager.fleet.beat(&caller, session, *report, now);
+                let reconnect = told
+                    .as_ref()
+                    .is_ok_and(|told| told.directive == Directive::Reconnect);
+                let kept = told.is_ok();
                 let way = self.one_way();
-                self.after(way, Event::Answer(place, Answer::Beaten { kept, sent }));
+                let answer = Answer::Beaten {
+                    kept,
+                    reconnect,
+                    sent,
+                };
+                self.after(way, Event::Answer(place, answer));
             }
             Ask::Connect { caller, key } => {
                 let (reply, receiver) = oneshot::channel();

@@ -134,6 +134,16 @@ impl Host {
         }
     }
 
+    /// The manager wants another connection.
+    pub(super) fn reconnect(&mut self, place: Place) {
+        if self.held(place).is_some_and(|held| held.link.is_some()) {
+            self.unlink(place);
+            self.report(place, ShardState::Disconnected, None);
+            let wait = self.back_off(place);
+            self.after(wait, Event::Timer(place, Timer::Open));
+        }
+    }
+
     /// Leaves the gateway, and the line with it.
     pub(super) fn unlink(&mut self, place: Place) {
         let now = self.now;

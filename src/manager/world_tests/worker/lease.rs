@@ -150,11 +150,22 @@ impl Host {
         held.in_flight = true;
         held.retry = false;
         held.beats += 1;
+        let (shard, active_since) = (held.shard, held.active_since);
+        let event = self
+            .traffic
+            .as_mut()
+            .zip(active_since)
+            .map(|(traffic, since)| traffic.last(shard, since, sent));
+        let lag = self.lagging.get(&self.processes[&place.pid].worker);
+        let lag = self.traffic.as_ref().map(|_| lag.copied().unwrap_or(0.0));
+        let Some(held) = self.held(place) else { return };
         let report = BeatReport {
             state: Some(held.current.0),
             close_code: held.current.1,
             epoch: Some(held.connection.epoch),
             number: Some(held.beats),
+            last_event_age: event.map(|event| sent.since(event).as_secs_f64()),
+            loop_lag: lag,
             gateway: held.session.clone().map(|session_id| ResumePoint {
                 session_id,
                 sequence: 1,
