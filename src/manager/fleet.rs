@@ -33,6 +33,7 @@ mod count;
 mod dice;
 mod discord;
 mod durable;
+mod ended;
 mod halt;
 mod health;
 mod places;

@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 mod arrivals;
 mod http;
 mod process;
+mod shardman;
 mod sim;
 mod webhook;
 
 pub use arrivals::Arrivals;
 pub use http::{Connection, Response, call, get, post};
-pub use process::{How, Program, Running, Shardman, free_port, signal, tools};
+pub use process::{Program, Running, free_port, signal, tools};
+pub use shardman::{How, Shardman};
 pub use sim::Sim;
 pub use webhook::webhook;
 

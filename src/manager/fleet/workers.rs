@@ -4,16 +4,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use shardman_core::reconcile::{Phase, StopCause, WorkerView};
-use shardman_core::restart::{RestartPolicy, RestartRecord, RestartStep};
+use shardman_core::restart::RestartRecord;
 use shardman_core::timeline::{Kind, Subject};
 use shardman_core::{SessionId, ShardId, Tick, WorkerId};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
-use super::{Alert, AlertKind, Effect, Fleet};
+use super::{Effect, Fleet};
 use crate::manager::handle::Caller;
 use crate::manager::keys::run_of;
 use crate::store::{WorkerRecord, Write};
-use crate::supervisor::{self, Exit, Processes, WorkerEvent};
+use crate::supervisor::{self, Processes, WorkerEvent};
 
 /// When a start that could not be made durable is tried again.
 const RETRY_START: Duration = Duration::from_secs(5);
@@ -144,100 +144,6 @@ impl Fleet {
             } => {
                 self.ended(&worker, &exit.to_string(), Some(&exit), &last_lines, now);
             }
-        }
-    }
-
-    fn ended(&mut self, worker: &WorkerId, how: &str, exit: Option<&Exit>, lines: &[String], now: Tick) {
-        let held = self.table.worker_gone(worker, now).len();
-        self.writes.push(Write::WorkerGone(worker.clone()));
-        self.note_ended(worker, how, exit, (held, lines), now);
-        let stopping = self.stopping;
-        let stopped_for = self.workers.get(worker).and_then(|entry| entry.stopped_for);
-        let given_up = matches!(stopped_for, Some(StopCause::Surplus | StopCause::Retired));
-        // What we decided says nothing of a new version.
-        let decided = given_up || stopped_for == Some(StopCause::Room);
-        let told = !decided && self.rolling_ended(worker, how, lines);
-        let rests = !stopping && self.rests_after(exit, stopped_for);
-        let Some(entry) = self.workers.get_mut(worker) else {
-            return;
-        };
-        let asked = stopping || entry.run == Run::Stopping && exit == Some(&Exit::Code(0));
-        entry.told_to_stop = stopping || entry.run == Run::Stopping;
-        entry.record.process = None;
-        entry.last_exit = Some(how.to_owned());
-        entry.last_lines = lines.to_vec();
-        if entry.restarts_at_once && !stopping {
-            // Whatever it said in the end, it is no crash.
-            entry.restarts = RestartRecord::default();
-            entry.run = Run::BackingOff { until: now };
-            info!(worker.id = %worker, "worker {worker} stopped: {how}; it starts again at once");
-            return;
-        }
-        if given_up && !stopping {
-            entry.run = Run::BackingOff { until: now };
-            entry.record.shards = 0;
-            info!(worker.id = %worker, "worker {worker} stopped: {how}; its place is given up");
-            return;
-        }
-        if rests {
-            self.rest(worker, how, lines);
-            return;
-        }
-        let policy = RestartPolicy::default();
-        let chance = self.dice.chance();
-        let code = exit.and_then(Exit::code);
-        // A run is stable from its last session start on: one that only waits
-        // for its turn proves nothing, and whoever ends soon after each start
-        // is in a loop, however long the line was.
-        let steady = entry
-            .last_start
-            .map_or(entry.started, |start| start.max(entry.started));
-        let unregistered = stopped_for == Some(StopCause::NeverRegistered);
-        let uptime = if unregistered {
-            Duration::ZERO
-        } else {
-            now.since(steady)
-        };
-        let step = entry.restarts.on_exit(&policy, code, uptime, chance, now);
-        let crash_looping = entry.restarts.exits == policy.loop_exits;
-        let (run, next) = match step {
-            RestartStep::StartAt(until) => {
-                let pause = until.since(now);
-                (
-                    Run::BackingOff { until },
-                    format!("starts again in {:.1} s", pause.as_secs_f64()),
-                )
-            }
-            RestartStep::Halt => (
-                Run::Halted,
-                "is not started again: its configuration is wrong".to_owned(),
-            ),
-        };
-        entry.run = run;
-        self.note_verdict(worker, crash_looping, now);
-        if asked {
-            info!(worker.id = %worker, "worker {worker} stopped: {how}");
-            return;
-        }
-        warn!(worker.id = %worker, "worker {worker} ended: {how}; it held {held} shards and {next}");
-        for line in lines {
-            warn!(worker.id = %worker, "worker {worker} said: {line}");
-        }
-        // A halted fleet has told why already, and so has a paused restart.
-        let told = told || unregistered;
-        if (run == Run::Halted || crash_looping) && self.halted.is_none() && !told {
-            let verdict = if run == Run::Halted {
-                "is halted"
-            } else {
-                "is crash looping"
-            };
-            error!(worker.id = %worker, "worker {worker} {verdict}: {how}");
-            self.effects.push(Effect::Alert(Alert {
-                kind: AlertKind::Worker,
-                shard: None,
-                text: format!("worker {worker} {verdict}: {how}\n{}", lines.join("\n")),
-                last_beat_ms: self.clock.wall_ms(),
-            }));
         }
     }
 
