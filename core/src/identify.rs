@@ -46,6 +46,16 @@ use bucket::Bucket;
 /// three ways remain.
 pub const IDENTIFY_GAP: Duration = Duration::from_millis(5_000 + 50);
 
+/// The margin at most.
+const WIDEST_MARGIN: Duration = Duration::from_millis(300);
+
+/// The gap after a permit whose use was reported so long after it was granted.
+/// Where that takes long, in a starved host or over a long way, an IDENTIFY may
+/// take as long from its holder to Discord, and the next one may not.
+fn gap_after(delay: Duration) -> Duration {
+    IDENTIFY_GAP.max(Duration::from_secs(5) + delay.min(WIDEST_MARGIN))
+}
+
 /// Between a sleeper's slot and what comes before or after it. A sleeper
 /// reports no use: nothing but the margin makes up for its way to Discord and
 /// for a timer that rings late.
@@ -195,15 +205,18 @@ impl IdentifyLine {
     pub fn used(&mut self, shard: ShardId, now: Tick) -> bool {
         let bucket = self.bucket(shard);
         bucket.come_up(now);
-        let open = bucket.open.is_some_and(|permit| permit.shard == shard);
+        let permit = bucket.open.filter(|permit| permit.shard == shard);
         let slept = bucket.slept.remove(&shard).is_some() | bucket.begun.remove(&shard).is_some();
-        if open {
+        let gap = match permit {
+            Some(permit) => gap_after(now.since(permit.granted_at)),
+            None if slept => IDENTIFY_GAP,
+            None => return false,
+        };
+        if permit.is_some() {
             bucket.open = None;
         }
-        if open || slept {
-            bucket.closed_until = bucket.closed_until.max(now + IDENTIFY_GAP);
-        }
-        open || slept
+        bucket.closed_until = bucket.closed_until.max(now + gap);
+        true
     }
 
     /// The holder says that it sent IDENTIFY, with or without the right to: the

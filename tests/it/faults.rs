@@ -82,7 +82,7 @@ fn every_fault(up: impl FnOnce(&[(&str, &str)]) -> Shardman) {
         Case::new(
             "takes no shard",
             "exec sleep 1000",
-            Then::Leaves("signal 15", "is stopped: it held no shard in time"),
+            Then::Leaves("signal 15", "never called GET /connect"),
         ),
         Case::new(
             "forks fifty",

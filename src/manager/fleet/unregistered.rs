@@ -7,6 +7,9 @@ use tracing::warn;
 use super::{Alert, AlertKind, Effect, Fleet};
 use crate::manager::settings::WorkerProgram;
 
+/// Characters of a command that are told.
+const SHOWN: usize = 60;
+
 impl Fleet {
     /// A child is stopped because it held no shard in time. One alert until
     /// the place holds one again, however often it is tried.
@@ -41,6 +44,7 @@ impl Fleet {
         let WorkerProgram::Command(command) = &self.settings.program else {
             return format!("worker {worker} held no shard within {seconds} s of its start");
         };
+        let command = shortened(command);
         let asked = self.workers.get(worker).is_some_and(|entry| entry.asked);
         if asked {
             return format!(
@@ -51,8 +55,22 @@ impl Fleet {
         let url = env
             .find(|(name, _)| *name == "SHARDMAN_URL")
             .map_or("$SHARDMAN_URL", |(_, url)| url);
+        let remedy = match self.is_discord() {
+            true => {
+                "if your bot knows nothing of Shardman, put {shards} into WORKER_COMMAND or set WORKER_REGISTER=assigned"
+            }
+            false => "if it knows nothing of Shardman, set REGISTER of its pool to `process`",
+        };
         format!(
-            "worker {worker} (`{command}`) never called GET /connect at {url} within {seconds} s of its start; if your bot knows nothing of Shardman, put {{shards}} into WORKER_COMMAND or set WORKER_REGISTER=assigned"
+            "worker {worker} (`{command}`) never called GET /connect at {url} within {seconds} s of its start; {remedy}"
         )
+    }
+}
+
+/// Enough to know it by. What follows may be long, and nobody else's business.
+fn shortened(command: &str) -> String {
+    match command.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{}…", &command[..end]),
+        None => command.to_owned(),
     }
 }
