@@ -8,6 +8,7 @@ mod support;
 mod alerts;
 mod bots;
 mod budget;
+mod clients;
 mod config;
 mod connect;
 mod contract;
