@@ -2,9 +2,14 @@
 //! as good a citizen as the bundled worker.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use rustix::process::Signal;
+
+mod directives;
+mod handover;
+mod install;
 
 use crate::support::{Program, Running, Shardman, Sim, eventually, get, let_pass, seconds, signal, tools};
 
@@ -30,6 +35,24 @@ const DISCORD_JS: Library = Library {
     probe: &["node", "-e", "require('discord.js')"],
     before: "tests/it/clients/before.js",
     after: "examples/discordjs/bot.js",
+};
+
+/// Bots of other kinds; the lines that adopt Shardman are the same.
+const AUTO_SHARDED: Library = Library {
+    name: "discord.py, AutoShardedClient",
+    after: "tests/it/clients/auto_sharded.py",
+    ..DISCORD_PY
+};
+const HIKARI: Library = Library {
+    name: "hikari",
+    probe: &["python3", "-c", "import hikari"],
+    after: "tests/it/clients/hikari_bot.py",
+    ..DISCORD_PY
+};
+const GATEWAY_JS: Library = Library {
+    name: "@discordjs/ws",
+    after: "tests/it/clients/gateway.js",
+    ..DISCORD_JS
 };
 
 fn path(name: &str) -> PathBuf {
@@ -83,6 +106,9 @@ fn a_plain_bot_adopts_shardman_in_three_lines_at_most_as_the_docs_show() {
     }
 }
 
+/// hikari looks at its form.
+const TOKEN: &str = "MTIzNDU2Nzg5MDEyMzQ1Njc4.simulated.token";
+
 /// A simulated Discord, a manager that starts no workers, and a bot.
 struct Bench {
     sim: Sim,
@@ -95,7 +121,7 @@ impl Bench {
         let sim = Sim::start(shards, 1, &["--guilds", "20", "--events-per-second", "40"]);
         let settings = [
             ("DISCORD_API_URL", &*sim.url()),
-            ("BOT_TOKEN", "t"),
+            ("BOT_TOKEN", TOKEN),
             ("WORKERS", "0"),
             ("MAX_SECONDS", max_seconds),
         ];
@@ -108,13 +134,17 @@ impl Bench {
     }
 
     fn bot(&mut self, library: &Library, script: &str) -> Running {
+        self.bot_of(library, script, self.shardman.address)
+    }
+
+    fn bot_of(&mut self, library: &Library, script: &str, manager: SocketAddr) -> Running {
         self.bots += 1;
         let log = self.shardman.folder().join(format!("bot-{}.log", self.bots));
         Program::new(library.program)
             .arg(path(script).to_str().unwrap())
-            .env("SHARDMAN_URL", &format!("http://{}", self.shardman.address))
+            .env("SHARDMAN_URL", &format!("http://{manager}"))
             .env("SECRET", "test-secret")
-            .env("BOT_TOKEN", "t")
+            .env("BOT_TOKEN", TOKEN)
             .env("DISCORD_API_URL", &self.sim.url())
             .spawn(&log)
     }
@@ -261,7 +291,13 @@ fn lets_go(library: &Library) {
     assert!(heir.wait(seconds(15.0)).success());
     bench.wait_ready(1);
     wait_for_more_messages(&frozen);
-    assert_eq!(bench.sim.report().identify_count, 3);
+    let report = bench.sim.report();
+    // With a session that is handed on, nobody identifies again.
+    let hands_on = library.after == GATEWAY_JS.after;
+    assert_eq!(
+        (report.identify_count, report.resume_count),
+        if hands_on { (1, 2) } else { (3, 0) }
+    );
     signal(frozen.pid(), Signal::TERM);
     assert!(frozen.wait(seconds(15.0)).success());
     bench.sim.assert_clean();
@@ -307,5 +343,54 @@ fn an_adopted_discord_py_bot_lets_go_of_a_shard_that_it_lost() {
 fn an_adopted_discord_js_bot_lets_go_of_a_shard_that_it_lost() {
     if tools("a discord.js bot that stood still", &[DISCORD_JS.probe]) {
         lets_go(&DISCORD_JS);
+    }
+}
+
+#[test]
+fn an_adopted_auto_sharded_bot_leaves_the_gateway_when_the_manager_is_gone() {
+    if tools("an AutoShardedClient without a manager", &[AUTO_SHARDED.probe]) {
+        fails_safe(&AUTO_SHARDED);
+    }
+}
+
+#[test]
+fn an_adopted_auto_sharded_bot_lets_go_of_a_shard_that_it_lost() {
+    if tools("an AutoShardedClient that stood still", &[AUTO_SHARDED.probe]) {
+        lets_go(&AUTO_SHARDED);
+    }
+}
+
+#[test]
+fn an_adopted_hikari_bot_lives_and_is_replaced() {
+    if tools("an adopted hikari bot", &[HIKARI.probe]) {
+        lives(&HIKARI);
+    }
+}
+
+#[test]
+fn an_adopted_hikari_bot_leaves_the_gateway_when_the_manager_is_gone() {
+    if tools("a hikari bot without a manager", &[HIKARI.probe]) {
+        fails_safe(&HIKARI);
+    }
+}
+
+#[test]
+fn an_adopted_hikari_bot_lets_go_of_a_shard_that_it_lost() {
+    if tools("a hikari bot that stood still", &[HIKARI.probe]) {
+        lets_go(&HIKARI);
+    }
+}
+
+#[test]
+fn a_bare_gateway_leaves_when_the_manager_is_gone() {
+    if tools("@discordjs/ws without a manager", &[GATEWAY_JS.probe]) {
+        fails_safe(&GATEWAY_JS);
+    }
+}
+
+#[test]
+fn a_bare_gateway_lets_go_of_a_shard_that_it_lost() {
+    if tools("@discordjs/ws that stood still", &[GATEWAY_JS.probe]) {
+        lets_go(&GATEWAY_JS);
     }
 }

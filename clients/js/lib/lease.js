@@ -202,6 +202,16 @@ class Lease extends EventEmitter {
     clearInterval(this.#glances);
   }
 
+  #saidFigures() {
+    try {
+      return this.figures();
+    } catch (error) {
+      // The lease matters more than what is said of it.
+      console.error('a beat goes without its figures:', error);
+      return {};
+    }
+  }
+
   /** Waits, or until there is something to tell. */
   #pause(ms) {
     return new Promise((resolve) => {
@@ -222,7 +232,7 @@ class Lease extends EventEmitter {
       close_code: closeCode,
       number: ++this.#number,
       loop_lag: lag,
-      ...this.figures(),
+      ...this.#saidFigures(),
     };
     const timeoutMs = Math.min(5_000, Math.max(300, this.#leaseMs / 4));
     const { body } = await this.#manager.call('POST', '/beat', { json, timeoutMs });

@@ -3,6 +3,8 @@
 // Runs a bare @discordjs/ws manager. There is no cache to lose, so the gateway
 // session goes from holder to holder.
 
+const process = require('node:process');
+
 const { Gateway, LAST_BEAT_TIMEOUT_MS, RESUMABLE, within } = require('./gateway');
 const { Manager } = require('./manager');
 const { onStop } = require('./stop');

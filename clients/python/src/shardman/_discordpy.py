@@ -143,9 +143,10 @@ class Holder:
 
     async def leave(self) -> None:
         """Leave the gateway, then give the shard back."""
-        if self.connecting:
+        # An `AutoShardedClient` that is about to reconnect takes no notice of the first cancel.
+        while self.connecting and not self.connecting.done():
             self.connecting.cancel()
-            await asyncio.wait({self.connecting})
+            await asyncio.wait({self.connecting}, timeout=0.1)
         if self.socket:
             await self.socket.leave(RESUMABLE if self.resume else 1000)
         with contextlib.suppress(Exception):
@@ -253,11 +254,12 @@ class Holder:
             figures["latency"] = client.latency
         if self.last_event is not None:
             figures["last_event_age"] = now() - self.last_event
-        if self.resume and not self._is_auto_sharded() and client.ws.session_id and client.ws.sequence:
+        # An `AutoShardedClient` has another place for it, and before the start there is none.
+        if self.resume and (ws := client.ws) is not None and ws.session_id and ws.sequence:
             figures["gateway"] = {
-                "session_id": client.ws.session_id,
-                "sequence": client.ws.sequence,
-                "resume_url": str(client.ws.gateway),
+                "session_id": ws.session_id,
+                "sequence": ws.sequence,
+                "resume_url": str(ws.gateway),
             }
         return figures
 

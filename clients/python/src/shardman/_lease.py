@@ -163,6 +163,14 @@ class Lease:
             self._ended.set_result(end)
         self._answered.set()
 
+    def _figures(self) -> Mapping[str, Any]:
+        try:
+            return self.figures()
+        except Exception:
+            # The lease matters more than what is said of it.
+            log.exception("a beat goes without its figures")
+            return {}
+
     async def _watch(self) -> None:
         """Close the gateway at the deadline. The lease may be ours again later."""
         silent = False
@@ -219,7 +227,7 @@ class Lease:
             "close_code": close_code,
             "number": self._number,
             "loop_lag": lag,
-            **self.figures(),
+            **self._figures(),
         }
         timeout = aiohttp.ClientTimeout(total=min(5.0, max(0.3, self._lease_time / 4)))
         body = {name: value for name, value in beat.items() if value is not None}
