@@ -193,6 +193,8 @@ class Holder:
         """Open a gateway connection as soon as the shard is surely ours."""
         if "encoding" not in yarl.URL(url).query:
             return await self.open_gateway(url, **options)  # A voice connection.
+        if self.socket and not self.socket.closed:
+            await self.socket.leave(RESUMABLE)  # Of an attempt that the library gave up.
         self.give_up_at = now() + self._patience()
         await self._soon(self.lease.held(), resume=bool(getattr(self.client.ws, "session_id", None)))
         if self.hand_over:
