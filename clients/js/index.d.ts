@@ -14,7 +14,7 @@ interface DiscordClient {
 interface WebSocketManagerLike {
   options: object;
   connect(): Promise<void>;
-  destroy(options?: object): Promise<void> | void;
+  destroy(options?: object): PromiseLike<void> | void;
 }
 
 export interface Options {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::Signal;
 
 mod directives;
+mod ends;
 mod handover;
 mod install;
 

@@ -22,6 +22,7 @@ class Holder {
   #gateway;
   #stop = new AbortController();
   #leaving;
+  #failure;
 
   constructor(client, token, manager) {
     this.#client = client;
@@ -30,6 +31,13 @@ class Holder {
     client.options.ws.buildIdentifyThrottler = () => this.#gateway.throttler;
     client.on('shardReady', () => this.#lease?.report('ready'));
     client.on('shardResume', () => this.#lease?.report('ready'));
+    // A client that cannot log in destroys itself before it says why.
+    const connect = client.ws.connect.bind(client.ws);
+    client.ws.connect = () =>
+      connect().catch((error) => {
+        this.#failure = error;
+        throw error;
+      });
     // The bot ends by itself.
     const destroy = client.destroy.bind(client);
     client.destroy = async () => {
@@ -46,6 +54,7 @@ class Holder {
       if (this.#stop.signal.aborted) return lease.release();
       this.#debug(`this bot has shard ${lease.shardId} of ${lease.shardCount}`);
       const end = await this.#hold(lease, up);
+      if (this.#failure) throw this.#failure;
       if (this.#stop.signal.aborted) break;
       this.#debug(`the shard is given up: ${end}`);
       await this.#leave();
@@ -76,15 +85,7 @@ class Holder {
     const connecting = client.token ? this.#connectAgain() : client.login(this.#token);
     gateway.attach(client.ws._ws, { reportsReady: false });
     const connected = gateway.up(connecting).then(up);
-    try {
-      return await Promise.race([end, connected.then(() => end)]);
-    } catch (error) {
-      // A token that REST refuses is one that the gateway refuses.
-      const code = error.code === 'TokenInvalid' ? 4004 : gateway.refusal;
-      if (code) await gateway.tellRefusal(code);
-      await this.#leave();
-      throw error;
-    }
+    return Promise.race([end, connected.then(() => end)]).finally(() => this.#failure && this.#leave());
   }
 
   /** Lets the client be another shard than before. Its cache begins anew. */
@@ -121,11 +122,13 @@ function login(client, token = client.token, { manager = new Manager() } = {}) {
   client.token = null;
   const holder = new Holder(client, token, manager);
   onStop(() => client.destroy());
+  let isUp = false;
   return new Promise((resolve, reject) => {
-    holder.run(() => resolve(token)).catch((error) => {
-      console.error(error);
-      reject(error);
-    });
+    const up = () => {
+      isUp = true;
+      resolve(token);
+    };
+    holder.run(up).catch((error) => (isUp ? console.error(error) : reject(error)));
   });
 }
 

@@ -58,10 +58,10 @@ class Manager {
   /** One call: the status and the body of a good answer. Throws `Refused`, or what `fetch` throws. */
   async call(method, path, { json, headers, timeoutMs = ANSWER_TIMEOUT_MS, signal } = {}) {
     const abort = new AbortController();
-    const give_up = () => abort.abort();
-    const timer = setTimeout(give_up, timeoutMs);
-    signal?.addEventListener('abort', give_up);
-    if (signal?.aborted) give_up();
+    const giveUp = () => abort.abort();
+    const timer = setTimeout(giveUp, timeoutMs);
+    signal?.addEventListener('abort', giveUp);
+    if (signal?.aborted) giveUp();
     try {
       const answer = await fetch(this.#url + path, {
         method,
@@ -75,7 +75,7 @@ class Manager {
       return { status: answer.status, body };
     } finally {
       clearTimeout(timer);
-      signal?.removeEventListener('abort', give_up);
+      signal?.removeEventListener('abort', giveUp);
     }
   }
 

@@ -53,18 +53,23 @@ async function connect(build, { manager = new Manager() } = {}) {
     }
   };
 
+  let isUp = false;
   return new Promise((resolve, reject) => {
+    const up = (ws) => {
+      isUp = true;
+      resolve(ws);
+    };
     (async () => {
       while (!stop.signal.aborted) {
         const lease = await manager.connect({ signal: stop.signal });
         if (!lease) return;
         if (stop.signal.aborted) return void (await lease.release());
-        if ((await hold(lease, resolve)) === 'refused') throw new Error('Discord refused the bot for good');
+        if ((await hold(lease, up)) === 'refused') throw new Error('Discord refused the bot for good');
       }
     })().catch((error) => {
-      console.error(error);
       process.exitCode = 1;
-      reject(error);
+      if (isUp) console.error(error);
+      else reject(error);
     });
   });
 }

@@ -67,10 +67,6 @@ async def hold(client: discord.Client, token: str | None, manager: Manager, *, r
                     await client.login(token)
                     logged_in = True
                 await holder.run()
-            except discord.LoginFailure:
-                # What Discord's gateway would say of this token, too.
-                await holder.refused(4004)
-                raise
             except discord.PrivilegedIntentsRequired:
                 await holder.refused(4014)
                 raise

@@ -56,10 +56,6 @@ async def hold(
         shard_impl.GatewayShardImpl = holder.shard_class()  # type: ignore[misc]
         try:
             ended = await holder.run(options)
-        except hikari.UnauthorizedError:
-            # What Discord's gateway would say of this token, too.
-            await holder.refused(4004)
-            raise
         except hikari.GatewayServerClosedConnectionError as error:
             if error.code in REFUSALS:
                 await holder.refused(int(error.code))
