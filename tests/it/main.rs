@@ -11,6 +11,7 @@ mod bots;
 mod brake;
 mod budget;
 mod canary;
+mod clients;
 mod commands;
 mod config;
 mod connect;

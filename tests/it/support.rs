@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 mod arrivals;
+mod clients;
 mod http;
 mod process;
 mod shardman;

@@ -64,6 +64,7 @@ impl Program {
         for name in ["PATH", "HOME", "NODE_PATH", "PYTHONPATH", "RUST_LOG"] {
             command.envs(std::env::var_os(name).map(|value| (name, value)));
         }
+        command.envs(super::clients::paths());
         Self { command, mark }
     }
 
