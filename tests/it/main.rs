@@ -25,6 +25,7 @@ mod halt;
 mod launch;
 mod logs;
 mod manager_crash;
+mod memory;
 mod order;
 mod outlive;
 mod places;

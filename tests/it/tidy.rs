@@ -104,3 +104,29 @@ fn the_rules_know_no_runtime_and_no_clock() {
         assert!(!dependencies.contains(runtime), "core depends on {runtime}");
     }
 }
+
+/// `[words](../FILE "name")` in a document: the file and the name.
+fn linked_tests(text: &str) -> Vec<(&str, &str)> {
+    let links = text.split("](../").skip(1);
+    let parts = links.filter_map(|link| link.split_once(')')?.0.split_once(" \""));
+    parts
+        .map(|(file, name)| (file, name.trim_end_matches('"')))
+        .collect()
+}
+
+#[test]
+fn every_yes_of_the_comparison_leads_to_its_test() {
+    let text = fs::read_to_string(root().join("docs/SUPERVISION.md")).unwrap();
+    let rows = text.lines().filter(|line| line.starts_with("| "));
+    let ours: Vec<_> = rows.filter_map(|row| row.split('|').nth(2)).collect();
+    assert!(
+        ours.iter().all(|cell| !cell.trim_start().starts_with("yes")),
+        "a yes without a test"
+    );
+    let tests = linked_tests(&text);
+    assert!(tests.len() > 40, "{}", tests.len());
+    for (file, name) in tests {
+        let source = fs::read_to_string(root().join(file)).unwrap();
+        assert!(source.contains(&format!("fn {name}()")), "{file} has no {name}");
+    }
+}

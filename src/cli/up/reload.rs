@@ -1,6 +1,7 @@
 //! What changes in a running manager when its configuration is read again:
 //! everything is checked first, then exchanged.
 
+use std::io::{self, IsTerminal as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -35,9 +36,16 @@ pub(super) struct Reloader {
 impl Reloader {
     /// Reads the configuration again whenever SIGHUP or a caller wants it.
     pub(super) async fn run(mut self, mut hangups: Signal, mut calls: mpsc::Receiver<ReloadCall>) {
+        let in_terminal = io::stdin().is_terminal();
         loop {
             let call = tokio::select! {
                 hangup = hangups.recv() => match hangup {
+                    // Nobody asked for it: the terminal that it ran in was closed.
+                    Some(()) if in_terminal && !io::stdin().is_terminal() => {
+                        info!("the terminal is gone");
+                        end_like_any_other_program();
+                        return;
+                    }
                     Some(()) => None,
                     None => return,
                 },
@@ -112,6 +120,14 @@ impl Reloader {
             changes: new.changes,
             freed,
         })
+    }
+}
+
+/// As SIGTERM does.
+fn end_like_any_other_program() {
+    let us = rustix::process::getpid();
+    if let Err(error) = rustix::process::kill_process(us, rustix::process::Signal::TERM) {
+        error!(%error, "cannot stop by itself");
     }
 }
 
