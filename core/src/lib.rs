@@ -4,6 +4,7 @@
 //! chance as a value, and what must happen outside goes out as data. The
 //! manifest lists no runtime, so the compiler keeps that promise.
 
+pub mod alerting;
 pub mod brake;
 pub mod budget;
 pub mod close_code;

@@ -1,0 +1,340 @@
+//! What becomes of alerts on their way to somebody: those that come together
+//! go in one message, those of one cause are one entry of it, and what was just
+//! told is counted and told again as a sum. Nothing that is raised is left out:
+//! each counts in exactly one entry.
+//!
+//! An [`Outbox`] belongs to one receiver, and knows nothing of how it is
+//! reached: [`Outbox::take`] gives the entries of the next message,
+//! [`Outbox::settle`] is told what became of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::{PoolId, ShardId, Tick, WorkerId};
+
+mod entry;
+mod incident;
+mod kind;
+mod pace;
+#[cfg(test)]
+mod tests;
+
+pub use entry::Entry;
+pub use incident::{CALM, Incident, Over};
+pub use kind::{AlertKind, Severity};
+pub use pace::{BURST, Outcome, REFILL};
+
+use kind::Alike;
+use pace::Pace;
+
+/// What one cause raises comes within this, mostly. The first message waits no
+/// longer.
+pub const WINDOW: Duration = Duration::from_millis(500);
+
+/// What was told is not told again for so long; then the sum of it is. Each
+/// time it doubles, up to [`QUIET_MOST`].
+pub const QUIET: Duration = Duration::from_secs(5 * 60);
+
+/// The longest time between two sums of what goes on and on.
+pub const QUIET_MOST: Duration = Duration::from_secs(60 * 60);
+
+/// Causes that are told apart. Further ones share an entry for each kind.
+const CAUSES: usize = 100;
+
+/// Subjects that are known to have been told of.
+const KNOWN: usize = 200_000;
+
+/// Something that somebody may want to be woken for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    pub kind: AlertKind,
+    pub pool: PoolId,
+    pub worker: Option<WorkerId>,
+    pub shard: Option<ShardId>,
+    /// In one line.
+    pub cause: String,
+    /// What a worker printed last; may be empty.
+    pub last_lines: String,
+    /// Wall clock, milliseconds since 1970.
+    pub at_ms: u64,
+    /// When its shard was last heard of, wall clock.
+    pub last_beat_ms: u64,
+}
+
+/// Who it is about, apart from the pool.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Subject {
+    pub shard: Option<ShardId>,
+    pub worker: Option<WorkerId>,
+}
+
+/// Alerts of the same key are one entry.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    kind: AlertKind,
+    pool: PoolId,
+    cause: String,
+}
+
+/// That something was told.
+#[derive(Clone, Debug)]
+struct Told {
+    first_ms: u64,
+    quiet_until: Tick,
+    quiet: Duration,
+}
+
+/// An entry that waits.
+#[derive(Clone, Debug)]
+struct Waiting {
+    entry: Entry,
+    due: Tick,
+}
+
+/// Alerts on their way to one receiver.
+#[derive(Clone, Debug)]
+pub struct Outbox {
+    /// What was not told of these subjects yet.
+    fresh: BTreeMap<Key, Waiting>,
+    /// What was, and happened again.
+    again: BTreeMap<Key, Waiting>,
+    told: BTreeMap<Key, BTreeMap<Subject, Told>>,
+    /// What is in the message under way.
+    under_way: Vec<(Key, Entry)>,
+    pace: Pace,
+}
+
+impl Outbox {
+    pub fn new(now: Tick) -> Self {
+        Self {
+            fresh: BTreeMap::new(),
+            again: BTreeMap::new(),
+            told: BTreeMap::new(),
+            under_way: Vec::new(),
+            pace: Pace::new(now),
+        }
+    }
+
+    /// Enters an alert.
+    pub fn raise(&mut self, notice: Notice, now: Tick) {
+        let mut key = Key {
+            kind: notice.kind,
+            pool: notice.pool.clone(),
+            cause: alike(notice.kind, &notice.cause),
+        };
+        let is_known = |map: &BTreeMap<Key, Waiting>| map.contains_key(&key);
+        if !is_known(&self.fresh) && !is_known(&self.again) && self.fresh.len() + self.again.len() >= CAUSES {
+            key.cause.clear();
+        }
+        let subject = Subject {
+            shard: notice.shard,
+            worker: notice.worker.clone(),
+        };
+        if let Some(waiting) = self.fresh.get_mut(&key)
+            && waiting.entry.subjects.contains(&subject)
+        {
+            waiting.entry.add(notice, subject);
+            return;
+        }
+        let told = self.told.get(&key).and_then(|subjects| subjects.get(&subject));
+        let told = told.filter(|told| now < told.quiet_until);
+        let told = told.map(|told| (told.first_ms, told.quiet_until));
+        let told = told.or_else(|| {
+            let under_way = self.under_way.iter().find(|(of, _)| *of == key)?;
+            let entry = Some(&under_way.1).filter(|entry| entry.subjects.contains(&subject))?;
+            Some((entry.first_ms, now + QUIET))
+        });
+        let waits = self.again.get(&key);
+        let waits = waits.is_some_and(|waiting| waiting.entry.subjects.contains(&subject));
+        if told.is_none() && !waits {
+            let waiting = self.fresh.entry(key).or_insert_with(|| Waiting {
+                entry: Entry::new(&notice, None),
+                due: now + WINDOW,
+            });
+            waiting.entry.add(notice, subject);
+            return;
+        }
+        let (since, due) = told.unwrap_or((notice.at_ms, now));
+        let waiting = self.again.entry(key).or_insert_with(|| Waiting {
+            entry: Entry::new(&notice, Some(since)),
+            due,
+        });
+        waiting.due = waiting.due.min(due);
+        waiting.entry.again_since_ms = waiting.entry.again_since_ms.min(Some(since));
+        waiting.entry.add(notice, subject);
+    }
+
+    /// When [`Self::take`] may have something; `None` while nothing waits.
+    pub fn due(&self) -> Option<Tick> {
+        if !self.under_way.is_empty() || self.is_given_up() {
+            return None;
+        }
+        let all = self.fresh.values().chain(self.again.values());
+        let due = all.map(|waiting| {
+            let urgent = waiting.entry.severity() < Severity::Info;
+            waiting.due.max(self.pace.ready_at(urgent))
+        });
+        due.min()
+    }
+
+    /// The entries of the next message, at most `most`, the worst first; none
+    /// before it is due. They are under way until [`Self::settle`].
+    pub fn take(&mut self, most: usize, now: Tick) -> Vec<&Entry> {
+        if self.due().is_some_and(|due| due <= now) {
+            self.pace.spend(now);
+            self.gather(most, now, false);
+        }
+        self.under_way.iter().map(|(_, entry)| entry).collect()
+    }
+
+    /// The same at the end, when nothing is waited for any more; but never
+    /// against the word of the receiver.
+    pub fn take_last(&mut self, most: usize, now: Tick) -> Vec<&Entry> {
+        if self.under_way.is_empty() && self.pace.may_at_all(now) {
+            self.gather(most, now, true);
+        }
+        self.under_way.iter().map(|(_, entry)| entry).collect()
+    }
+
+    fn gather(&mut self, most: usize, now: Tick, all: bool) {
+        // What happened a moment ago goes along.
+        let fresh = self.fresh.iter().map(|(key, waiting)| (false, key, waiting));
+        let again = self.again.iter().map(|(key, waiting)| (true, key, waiting));
+        let again = again.filter(|(_, _, waiting)| all || waiting.due <= now);
+        let mut chosen: Vec<_> = fresh
+            .chain(again)
+            .map(|(again, key, waiting)| {
+                let entry = &waiting.entry;
+                ((entry.severity(), entry.first_ms), again, key.clone())
+            })
+            .collect();
+        chosen.sort();
+        for (_, again, key) in chosen.into_iter().take(most) {
+            let from = if again { &mut self.again } else { &mut self.fresh };
+            if let Some(Waiting { entry, .. }) = from.remove(&key) {
+                self.under_way.push((key, entry));
+            }
+        }
+    }
+
+    /// More of it adds up from now on.
+    fn mark_told(&mut self, key: &Key, entry: &Entry, now: Tick) {
+        let again = &self.again;
+        self.told.retain(|key, subjects| {
+            let waits = again.get(key);
+            subjects.retain(|subject, told| {
+                // The pause must have passed once more before the next begins short.
+                now < told.quiet_until + told.quiet
+                    || waits.is_some_and(|waiting| waiting.entry.subjects.contains(subject))
+            });
+            !subjects.is_empty()
+        });
+        if self.told.values().map(BTreeMap::len).sum::<usize>() + entry.subjects.len() > KNOWN {
+            return;
+        }
+        let subjects = self.told.entry(key.clone()).or_default();
+        for subject in &entry.subjects {
+            let earlier = subjects.get(subject);
+            let quiet = earlier.map_or(QUIET, |told| (told.quiet * 2).min(QUIET_MOST));
+            let told = Told {
+                first_ms: earlier.map_or(entry.first_ms, |told| told.first_ms),
+                quiet_until: now + quiet,
+                quiet,
+            };
+            subjects.insert(subject.clone(), told);
+        }
+    }
+
+    /// What became of the message under way. Returns what will not be told,
+    /// because the receiver refuses it for good.
+    pub fn settle(&mut self, outcome: Outcome, now: Tick) -> Vec<Entry> {
+        let under_way = std::mem::take(&mut self.under_way);
+        self.pace.settle(outcome, now);
+        let mut refused = Vec::new();
+        for (key, entry) in under_way {
+            match outcome {
+                Outcome::Taken { .. } => self.mark_told(&key, &entry, now),
+                Outcome::Refused => refused.push(entry),
+                Outcome::Limited { .. } | Outcome::Unavailable { .. } | Outcome::Gone | Outcome::Dropped => {
+                    self.put_back(key, entry, now);
+                }
+            }
+        }
+        refused
+    }
+
+    /// With what came meanwhile.
+    fn put_back(&mut self, key: Key, entry: Entry, now: Tick) {
+        let back = match entry.again_since_ms {
+            Some(_) => &mut self.again,
+            None => &mut self.fresh,
+        };
+        match back.get_mut(&key) {
+            Some(waiting) => {
+                let newer = std::mem::replace(&mut waiting.entry, entry);
+                waiting.entry.absorb(newer);
+                waiting.due = now;
+            }
+            None => drop(back.insert(key, Waiting { entry, due: now })),
+        }
+    }
+
+    /// The receiver is another one now, or is to be tried again.
+    pub fn reset_pace(&mut self, now: Tick) {
+        self.settle(Outcome::Dropped, now);
+        self.pace = Pace::new(now);
+    }
+
+    /// Whether the receiver is given up until it is another one.
+    pub fn is_given_up(&self) -> bool {
+        self.pace.is_given_up()
+    }
+
+    /// Alerts that wait, and those under way.
+    pub fn waiting(&self) -> u64 {
+        let waiting = self.fresh.values().chain(self.again.values());
+        let waiting = waiting.map(|waiting| &waiting.entry);
+        let under_way = self.under_way.iter().map(|(_, entry)| entry);
+        waiting.chain(under_way).map(|entry| entry.count).sum()
+    }
+}
+
+/// What all alerts of one cause have in common.
+fn alike(kind: AlertKind, cause: &str) -> String {
+    match kind.alike() {
+        Alike::All => String::new(),
+        Alike::Same => cause.to_owned(),
+        Alike::ButForNumbers => {
+            let mut text = String::new();
+            for character in cause.chars() {
+                let character = if character.is_ascii_digit() {
+                    '#'
+                } else {
+                    character
+                };
+                if !(character == '#' && text.ends_with('#')) {
+                    text.push(character);
+                }
+            }
+            text
+        }
+    }
+}
+
+/// Numbers as ranges: `0–2, 5`.
+pub fn ranges(numbers: impl IntoIterator<Item = u32>) -> Vec<String> {
+    let numbers: BTreeSet<u32> = numbers.into_iter().collect();
+    let mut ranges: Vec<(u32, u32)> = Vec::new();
+    for number in numbers {
+        match ranges.last_mut() {
+            Some((_, last)) if last.checked_add(1) == Some(number) => *last = number,
+            _ => ranges.push((number, number)),
+        }
+    }
+    let words = ranges.into_iter().map(|(first, last)| match last - first {
+        0 => first.to_string(),
+        1 => format!("{first}, {last}"),
+        _ => format!("{first}–{last}"),
+    });
+    words.collect()
+}
