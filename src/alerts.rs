@@ -1,246 +1,241 @@
-//! Alerts to a Discord webhook, in the form the published server sent them.
+//! Alerts to a Discord webhook and to any other receiver of JSON.
 //!
-//! They are told, never waited for: what the webhook cannot take in time is
-//! counted and dropped, and no lease ever hangs on it.
+//! They are told, never waited for: what a receiver cannot take in time is
+//! folded together until it can, and no lease ever hangs on it. The rules are in
+//! `core::alerting`; here they meet clocks and sockets.
 
 use std::time::Duration;
 
-use hyper::StatusCode;
-use serde_json::json;
+use shardman_core::alerting::{AlertKind, Incident, Notice, Severity};
+use shardman_core::{PoolId, Tick};
 use tokio::sync::{mpsc, watch};
-use tracing::{debug, warn};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use crate::client::{Answer, CallError, Client};
-use crate::manager::{Alert, AlertKind};
+use crate::clock::Clock;
+use crate::manager::{Alert, Summary};
 
-/// Alerts that may wait. More at once are a storm of one cause.
-pub const QUEUE: usize = 256;
+mod answer;
+mod courier;
+mod discord;
+mod json;
+mod targets;
 
-/// Embeds in one message (Discord, "Webhook", Execute Webhook).
-const EMBEDS: usize = 10;
+use courier::{Courier, Form};
+pub use targets::Targets;
 
-/// Characters in all embeds of one message (Discord, "Message", Embed Limits),
-/// less some for what is the same in each.
-const CHARACTERS: usize = 6000 - EMBEDS * 150;
+/// Alerts of one turn, which are folded at once: more than the largest fleet
+/// can raise together, so that none is turned away.
+pub const QUEUE: usize = 1 << 18;
 
-/// Characters in one embed's field; it may hold 1,024.
-const CAUSE: usize = 1000;
+/// Alerts folded without looking at anything else.
+const BATCH: usize = 4096;
 
-/// Characters of output in one embed's description, which may hold 4,096.
-const OUTPUT: usize = 4000;
+/// At the end what waits is sent once more, within this.
+pub const LAST_ATTEMPT: Duration = Duration::from_secs(2);
 
-/// A webhook takes five messages in two seconds; one every two stays clear of
-/// that (Discord, "Rate Limits").
-const PAUSE: Duration = Duration::from_secs(2);
+/// What came back, or did not, for the message of this number of a courier.
+type Flight = (Form, u64, Result<Answer, CallError>);
 
-/// Tries for one message.
-const TRIES: u32 = 4;
-
-/// Where alerts go, and what goes with each. Hides itself from `Debug`: the URL
-/// is a secret.
-#[derive(Clone, Default)]
-pub struct Webhook {
-    /// `WEBHOOK_URL`.
-    pub url: Option<String>,
-    /// `WEBHOOK_CONTENT`.
-    pub content: Option<String>,
+/// What alerts are made of, and where they go.
+pub struct Alerting {
+    /// Where alerts go at any moment.
+    pub targets: watch::Receiver<Targets>,
+    pub alerts: mpsc::Receiver<Alert>,
+    /// How the fleet is: the end of an incident is told, too.
+    pub fleet: watch::Receiver<Summary>,
+    /// The end: no alert follows.
+    pub stop: CancellationToken,
 }
 
-impl std::fmt::Debug for Webhook {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Webhook(…)")
-    }
+struct Post {
+    clock: Clock,
+    client: Client,
+    couriers: [Courier; 2],
+    incident: Incident,
+    flights: JoinSet<Flight>,
 }
 
-/// Sends what comes until the sender is gone, each to the webhook of that moment.
-pub async fn run(webhook: watch::Receiver<Webhook>, mut alerts: mpsc::Receiver<Alert>) {
+/// Sends what comes until it is stopped, each to the receivers of that moment.
+pub async fn run(alerting: Alerting) {
     let client = match Client::new() {
         Ok(client) => client,
         Err(error) => return warn!("alerts cannot be sent: {error}"),
     };
+    let Alerting {
+        mut targets,
+        mut alerts,
+        mut fleet,
+        stop,
+    } = alerting;
+    let clock = Clock::start();
+    let now = clock.now();
+    let mut post = Post {
+        clock,
+        client,
+        couriers: [Form::Discord, Form::Json].map(|form| Courier::new(form, now)),
+        incident: Incident::default(),
+        flights: JoinSet::new(),
+    };
+    post.retarget(&targets.borrow_and_update());
     let mut batch = Vec::new();
-    while alerts.recv_many(&mut batch, EMBEDS).await > 0 {
-        let Webhook { url, content } = webhook.borrow().clone();
-        if let Some(url) = url {
-            let message = message(content.as_deref(), &batch);
-            send(&client, &url, &message).await;
-            tokio::time::sleep(PAUSE).await;
+    let (mut reads, mut watches, mut looks) = (true, true, true);
+    loop {
+        let now = clock.now();
+        let calm = post.look(&fleet.borrow_and_update(), now);
+        let due = post.dispatch(now);
+        let wake = due.into_iter().chain(calm).min();
+        let pause = wake.map_or(LONGEST_SLEEP, |wake| wake.since(now).min(LONGEST_SLEEP));
+        tokio::select! {
+            () = stop.cancelled() => break,
+            taken = alerts.recv_many(&mut batch, BATCH), if reads => reads = taken > 0,
+            changed = targets.changed(), if watches => {
+                watches = changed.is_ok();
+                post.retarget(&targets.borrow_and_update());
+            }
+            changed = fleet.changed(), if looks => looks = changed.is_ok(),
+            Some(landed) = post.flights.join_next(), if !post.flights.is_empty() => {
+                if let Ok(flight) = landed {
+                    post.land(flight);
+                }
+            }
+            () = tokio::time::sleep(pause) => {}
         }
-        batch.clear();
+        batch.drain(..).for_each(|alert| post.raise(alert));
     }
-}
-
-fn message(content: Option<&str>, alerts: &[Alert]) -> Vec<u8> {
-    let share = CHARACTERS / alerts.len().max(1);
-    let embeds: Vec<_> = alerts.iter().map(|alert| embed(alert, share)).collect();
-    let message = json!({"content": content, "embeds": embeds, "username": "Shardman Alerts"});
-    message.to_string().into_bytes()
-}
-
-/// One alert in at most `share` characters beside its fixed text.
-fn embed(alert: &Alert, share: usize) -> serde_json::Value {
-    let (name, color) = match alert.kind {
-        AlertKind::Connect => ("Connect", 65_280),
-        AlertKind::Disconnect => ("Disconnect", 16_711_680),
-        AlertKind::Budget => ("Budget", 16_753_920),
-        AlertKind::Plan => ("Shards", 3_447_003),
-        AlertKind::Worker => ("Worker", 16_711_680),
-    };
-    let field = |name: &str, value: String| json!({"name": name, "value": value, "inline": true});
-    let mut fields = vec![field("Status Type", name.to_owned())];
-    if let Some(shard) = alert.shard {
-        fields.push(field("Shard ID", shard.number().to_string()));
-        fields.push(field(
-            "Last Heartbeat",
-            format!("<t:{}:R>", alert.last_beat_ms / 1000),
-        ));
+    while let Ok(alert) = alerts.try_recv() {
+        post.raise(alert);
     }
-    let (cause, output) = alert.text.split_once('\n').unwrap_or((&alert.text, ""));
-    let cause = first(cause, CAUSE.min(share));
-    let output = last(output, OUTPUT.min(share - length(cause)));
-    fields.push(json!({"name": "Cause", "value": cause, "inline": false}));
-    let description = match alert.kind {
-        AlertKind::Connect | AlertKind::Disconnect => "A shard has changed status!",
-        AlertKind::Budget => "Session starts run low!",
-        AlertKind::Plan => "The number of shards",
-        AlertKind::Worker => "A worker needs you!",
-    };
-    let description = if output.is_empty() {
-        description.to_owned()
-    } else {
-        // Backticks would end the block early.
-        format!("{description}\n```\n{}\n```", output.replace("```", "'''"))
-    };
-    json!({"title": "NOTICE", "description": description, "color": color, "fields": fields})
+    post.last_attempt().await;
 }
 
-/// As Discord counts: whatever lies beyond the first plane counts twice.
-fn length(text: &str) -> usize {
-    text.encode_utf16().count()
-}
+/// The sleep of a host that sleeps itself does not end in time.
+const LONGEST_SLEEP: Duration = Duration::from_secs(30);
 
-fn first(text: &str, limit: usize) -> &str {
-    let mut left = limit;
-    let cut = text
-        .char_indices()
-        .find(|(_, character)| !fits(*character, &mut left));
-    &text[..cut.map_or(text.len(), |(cut, _)| cut)]
-}
-
-/// Whole lines, as many as fit; the end of the last one where it alone does not.
-fn last(text: &str, limit: usize) -> &str {
-    let mut left = limit;
-    let mut backwards = text.char_indices().rev();
-    let Some((cut, character)) = backwards.find(|(_, character)| !fits(*character, &mut left)) else {
-        return text;
-    };
-    let end = &text[cut + character.len_utf8()..];
-    if character == '\n' {
-        return end;
+impl Post {
+    fn retarget(&mut self, targets: &Targets) {
+        let now = self.clock.now();
+        for courier in &mut self.couriers {
+            courier.retarget(targets.of(courier.form), now);
+        }
     }
-    end.split_once('\n').map_or(end, |(_, whole)| whole)
-}
 
-/// Takes the room for a character, if there is any.
-fn fits(character: char, left: &mut usize) -> bool {
-    let fitting = left.checked_sub(character.len_utf16());
-    *left = fitting.unwrap_or(0);
-    fitting.is_some()
-}
+    fn raise(&mut self, alert: Alert) {
+        let now = self.clock.now();
+        if alert.pool.is_none() {
+            self.incident.raise(alert.kind, now);
+        }
+        let (cause, last_lines) = alert.text.split_once('\n').unwrap_or((&alert.text, ""));
+        self.tell(Notice {
+            kind: alert.kind,
+            cause: cause.to_owned(),
+            last_lines: last_lines.to_owned(),
+            pool: alert.pool.unwrap_or_else(PoolId::discord),
+            worker: alert.worker,
+            shard: alert.shard,
+            at_ms: self.clock.wall_ms(),
+            last_beat_ms: alert.last_beat_ms,
+        });
+    }
 
-async fn send(client: &Client, url: &str, message: &[u8]) {
-    for attempt in 1..=TRIES {
-        let pause = match client.post_json(url, None, message.to_vec()).await {
-            Ok(answer) if answer.status.is_success() => return,
-            Ok(answer) => match pause_after(&answer, attempt) {
-                Some(pause) => pause,
-                None => return warn!("the webhook refused an alert: {}", answer.status),
-            },
-            Err(CallError::Unreachable(reason)) => {
-                debug!("the webhook cannot be reached: {reason}");
-                backoff(attempt)
-            }
-            Err(error @ (CallError::BadUrl | CallError::BadSecret)) => {
-                return warn!("WEBHOOK_URL cannot be used: {error}");
-            }
+    fn tell(&mut self, notice: Notice) {
+        let now = self.clock.now();
+        let [first, second] = &mut self.couriers;
+        first.raise(notice.clone(), now);
+        second.raise(notice, now);
+    }
+
+    /// Tells the end of an incident. Says when to look again.
+    fn look(&mut self, fleet: &Summary, now: Tick) -> Option<Tick> {
+        let whole =
+            fleet.planned > 0 && fleet.ready == fleet.planned && fleet.trouble.is_empty() && !fleet.stopping;
+        let again = self.incident.look(whole, now);
+        let Some(over) = self.incident.over(now) else {
+            return again;
         };
-        tokio::time::sleep(pause).await;
-    }
-    warn!("an alert was dropped: the webhook took none in {TRIES} tries");
-}
-
-/// When to try again, if that can help.
-fn pause_after(answer: &Answer, attempt: u32) -> Option<Duration> {
-    let status = answer.status;
-    if status == StatusCode::TOO_MANY_REQUESTS {
-        let seconds = answer
-            .retry_after
-            .filter(|seconds| (0.0..=3600.0).contains(seconds))
-            .unwrap_or(5.0);
-        return Some(Duration::from_secs_f64(seconds));
-    }
-    status.is_server_error().then(|| backoff(attempt))
-}
-
-fn backoff(attempt: u32) -> Duration {
-    Duration::from_secs(2u64.pow(attempt))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn crash(text: String) -> Alert {
-        Alert {
-            kind: AlertKind::Worker,
+        let alerts = match over.alerts {
+            1 => "the alert".to_owned(),
+            alerts => format!("the first of {alerts} alerts"),
+        };
+        let wall = self.clock.wall_ms();
+        self.tell(Notice {
+            kind: AlertKind::Recovered,
+            cause: format!(
+                "all {} shards are ready again, {} after {alerts}",
+                fleet.planned,
+                in_words(over.lasted)
+            ),
+            last_lines: String::new(),
+            pool: PoolId::discord(),
+            worker: None,
             shard: None,
-            text,
-            last_beat_ms: 0,
+            at_ms: wall,
+            last_beat_ms: wall,
+        });
+        None
+    }
+
+    /// Sends what is due. Says when more will be.
+    fn dispatch(&mut self, now: Tick) -> Option<Tick> {
+        for courier in &mut self.couriers {
+            if let Some(call) = courier.take(&self.client, now) {
+                self.flights.spawn(call);
+            }
+        }
+        self.couriers.iter().filter_map(Courier::due).min()
+    }
+
+    fn land(&mut self, (form, number, answer): Flight) {
+        let now = self.clock.now();
+        let mut bits = [0];
+        // Without chance the pauses are merely longer.
+        let _ = getrandom::fill(&mut bits);
+        for courier in self.couriers.iter_mut().filter(|courier| courier.form == form) {
+            courier.land(number, &answer, bits[0], now);
         }
     }
 
-    /// Every text that Discord counts, of all embeds.
-    fn counted(message: &serde_json::Value) -> usize {
-        let texts = |embed: &serde_json::Value| {
-            let fields = embed["fields"].as_array().unwrap().iter();
-            let fields = fields.flat_map(|field| [field["name"].clone(), field["value"].clone()]);
-            let own = [embed["title"].clone(), embed["description"].clone()];
-            own.into_iter().chain(fields).collect::<Vec<_>>()
+    /// Once more for all that waits; what is under way may finish first.
+    async fn last_attempt(mut self) {
+        let attempt = async {
+            loop {
+                let now = self.clock.now();
+                for courier in &mut self.couriers {
+                    if let Some(call) = courier.take_last(&self.client, now) {
+                        self.flights.spawn(call);
+                    }
+                }
+                match self.flights.join_next().await {
+                    Some(Ok(flight)) => self.land(flight),
+                    Some(Err(_)) => {}
+                    None => return,
+                }
+            }
         };
-        let texts = message["embeds"].as_array().unwrap().iter().flat_map(texts);
-        texts.map(|text| length(text.as_str().unwrap())).sum()
+        // Whatever is left is counted below.
+        let _ = tokio::time::timeout(LAST_ATTEMPT, attempt).await;
+        self.couriers.iter().for_each(Courier::say_left);
     }
+}
 
-    #[test]
-    fn an_alert_holds_the_cause_and_the_last_lines() {
-        let lines: Vec<_> = (1..=50).map(|line| format!("line {line} ``` x")).collect();
-        let embed = embed(&crash(format!("it ended\n{}", lines.join("\n"))), 4500);
-        assert_eq!(embed["fields"][1]["value"], "it ended");
-        let description = embed["description"].as_str().unwrap();
-        assert!(description.starts_with("A worker needs you!\n```\nline 1 ''' x\n"));
-        assert!(description.ends_with("\nline 50 ''' x\n```"), "{description}");
+fn in_words(duration: Duration) -> String {
+    let seconds = duration.as_secs();
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
     }
+}
 
-    #[test]
-    fn a_message_stays_within_what_discord_takes() {
-        let output = "\u{1f980} and more\n".repeat(5000);
-        for alerts in [1, 2, EMBEDS] {
-            let alerts = vec![crash(format!("{}\n{output}the end", "why ".repeat(2000))); alerts];
-            let message: serde_json::Value = serde_json::from_slice(&message(None, &alerts)).unwrap();
-            assert!(counted(&message) <= 6000, "{}", counted(&message));
-            let embed = &message["embeds"][0];
-            assert!(length(embed["fields"][1]["value"].as_str().unwrap()) <= 1024);
-            assert!(length(embed["description"].as_str().unwrap()) <= 4096);
-        }
-    }
-
-    #[test]
-    fn of_too_long_an_output_the_end_is_kept() {
-        assert_eq!(last("one\ntwo\nthree", 9), "two\nthree");
-        assert_eq!(last("one\ntwo\nthree", 8), "three");
-        assert_eq!(last("one\ntwo\nthree", 2), "ee");
-        assert_eq!(last("one", 3), "one");
-        assert_eq!(last("one", 0), "");
-        assert_eq!(first("one", 2), "on");
+/// How bad it is, as a colour of Discord's.
+fn color(kind: AlertKind) -> u32 {
+    match (kind, kind.severity()) {
+        (AlertKind::Connect | AlertKind::Recovered, _) => 65_280,
+        (AlertKind::Disconnect, _) | (_, Severity::Critical) => 16_711_680,
+        (AlertKind::Plan | AlertKind::Rescaled, _) => 3_447_003,
+        (AlertKind::Worker, _) => 16_711_680,
+        (_, Severity::Warning | Severity::Info) => 16_753_920,
     }
 }

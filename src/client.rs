@@ -49,6 +49,10 @@ pub struct Answer {
     pub status: StatusCode,
     /// Seconds, where the answer says when to try again.
     pub retry_after: Option<f64>,
+    /// Requests that may follow at once, and seconds until there are more
+    /// (Discord, "Rate Limits", Header Format).
+    pub remaining: Option<u64>,
+    pub reset_after: Option<f64>,
     /// Where a log goes on behind this part of it.
     pub log_next: Option<u64>,
     pub body: Bytes,
@@ -156,6 +160,8 @@ impl Client {
             let (head, body) = answer.into_parts();
             let header = |name: &str| head.headers.get(name)?.to_str().ok();
             let retry_after = header(RETRY_AFTER.as_str()).and_then(|value| value.parse().ok());
+            let remaining = header("x-ratelimit-remaining").and_then(|value| value.parse().ok());
+            let reset_after = header("x-ratelimit-reset-after").and_then(|value| value.parse().ok());
             let log_next = header(LOG_NEXT).and_then(|value| value.parse().ok());
             let body = Limited::new(body, ANSWER_LIMIT).collect().await;
             let body = body
@@ -164,6 +170,8 @@ impl Client {
             Ok(Answer {
                 status: head.status,
                 retry_after,
+                remaining,
+                reset_after,
                 log_next,
                 body,
             })

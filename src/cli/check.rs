@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use tracing::info;
 
+use crate::alerts::Targets;
 use crate::config::{ConfigError, SecretSettings, UpArgs, pool_settings};
 use crate::{discord, http};
 
@@ -13,6 +14,7 @@ pub(super) async fn check(args: UpArgs) -> anyhow::Result<ExitCode> {
         .map_err(|error| ConfigError(format!("CORS_ORIGINS: {error}")))?;
     pool_settings(&args)?;
     args.assigns()?;
+    Targets::new(&secrets, args.webhook_content.as_deref())?;
     info!("the settings can be used");
     if args.sim.is_some() {
         return Ok(ExitCode::SUCCESS);

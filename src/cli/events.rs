@@ -97,6 +97,8 @@ async fn follow(args: &EventsArgs, path: &str) -> anyhow::Result<ExitCode> {
             let answer = Answer {
                 status,
                 retry_after: None,
+                remaining: None,
+                reset_after: None,
                 log_next: None,
                 body,
             };

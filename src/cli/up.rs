@@ -18,6 +18,7 @@ use tracing::{error, info, warn};
 mod reload;
 
 use super::{EXIT_CONFIG, Signals, progress};
+use crate::alerts::{Alerting, Targets};
 use crate::config::{ConfigError, DiscordApi, SecretSettings, UpArgs, Workers, pool_settings};
 use crate::http::{self, HttpState};
 use crate::manager::{
@@ -59,6 +60,7 @@ pub(super) async fn up(mut args: UpArgs) -> anyhow::Result<ExitCode> {
     };
     let pools = pool_settings(&args)?;
     let cors = reload::cors(&args)?;
+    let targets = Targets::new(&secrets, args.webhook_content.as_deref())?;
     let listener = match systemd::listener(args.listens_by_choice.then_some(args.listen))? {
         Some(listener) => TcpListener::from_std(listener)?,
         None => TcpListener::bind(args.listen)
@@ -81,9 +83,16 @@ pub(super) async fn up(mut args: UpArgs) -> anyhow::Result<ExitCode> {
         operator: secrets.operator.clone(),
     };
     let (alert_sender, alert_queue) = mpsc::channel(alerts::QUEUE);
-    let webhook = watch::Sender::new(reload::webhook(&args, &secrets));
-    tokio::spawn(alerts::run(webhook.subscribe(), alert_queue));
     let (manager, handle) = Manager::start(store, settings, &keys, alert_sender).await?;
+    let targets = watch::Sender::new(targets);
+    let no_more_alerts = CancellationToken::new();
+    let alerting = Alerting {
+        targets: targets.subscribe(),
+        alerts: alert_queue,
+        fleet: handle.summary(),
+        stop: no_more_alerts.clone(),
+    };
+    let alerting = tokio::spawn(alerts::run(alerting));
 
     // Whoever asks from the first moment on is answered.
     let reloads = handle
@@ -115,7 +124,7 @@ pub(super) async fn up(mut args: UpArgs) -> anyhow::Result<ExitCode> {
         pools,
         assigns,
         handle: handle.clone(),
-        webhook,
+        targets,
         router,
         token,
     };
@@ -156,6 +165,14 @@ pub(super) async fn up(mut args: UpArgs) -> anyhow::Result<ExitCode> {
     if !owner.is_finished() {
         drop(owner.await);
     }
+    no_more_alerts.cancel();
+    // It has a bound of its own, and the next manager need not wait for it.
+    let patience = if leaves {
+        HANDOVER_GRACE
+    } else {
+        alerts::LAST_ATTEMPT * 2
+    };
+    let _ = tokio::time::timeout(patience, alerting).await;
     sim.cancel();
     Ok(code)
 }

@@ -18,6 +18,8 @@ const HIDDEN: &str = "(hidden)";
 
 /// What is read by rules or tasks that can be told of a change.
 const APPLIED: &[&str] = &[
+    "ALERT_TOKEN",
+    "ALERT_URL",
     "BUDGET_RESERVE",
     "CORS_ORIGINS",
     "LOGIN_SECONDS",

@@ -23,6 +23,14 @@ pub const SECRET_VARIABLES: &[(&str, &str)] = &[
         "The bot's token. Not needed with `--sim`, or with MAX_SHARDS and workers that bring their own.",
     ),
     ("WEBHOOK_URL", "A Discord webhook that gets alerts."),
+    (
+        "ALERT_URL",
+        "Where alerts are posted as JSON, beside or instead of the Discord webhook.",
+    ),
+    (
+        "ALERT_TOKEN",
+        "Sent to ALERT_URL as `Authorization: Bearer …`, if it asks for that.",
+    ),
 ];
 
 /// The secrets that are set. Hides itself from `Debug`.
@@ -32,6 +40,8 @@ pub struct SecretSettings {
     pub operator: Option<String>,
     pub bot_token: Option<String>,
     pub webhook_url: Option<String>,
+    pub alert_url: Option<String>,
+    pub alert_token: Option<String>,
 }
 
 impl std::fmt::Debug for SecretSettings {
@@ -76,6 +86,8 @@ impl SecretSettings {
             operator: read("OPERATOR_SECRET")?,
             bot_token: token,
             webhook_url: read("WEBHOOK_URL")?,
+            alert_url: read("ALERT_URL")?,
+            alert_token: read("ALERT_TOKEN")?,
         })
     }
 

@@ -30,6 +30,8 @@ const NOT_INHERITED: &[&str] = &[
     "OPERATOR_SECRET",
     "WEBHOOK_URL",
     "WEBHOOK_CONTENT",
+    "ALERT_URL",
+    "ALERT_TOKEN",
     "NOTIFY_SOCKET",
     "WATCHDOG_USEC",
     "WATCHDOG_PID",

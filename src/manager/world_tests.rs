@@ -129,7 +129,7 @@ fn one_worker_loops_for_a_day(crash: Crash, seed: u64) {
     let alerts = alerts(&host);
     let of_loop = |words: &str| {
         let about = alerts.iter().filter(|(kind, text)| {
-            *kind == AlertKind::Worker
+            matches!(kind, AlertKind::CrashLoop | AlertKind::Share)
                 && text.contains(words)
                 && text.contains("worker discord-1")
                 && text.contains("last words of discord-1")

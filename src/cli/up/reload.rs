@@ -13,8 +13,8 @@ use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 
 use super::{SIM_TOKEN, bot_token, settings};
-use crate::alerts::Webhook;
-use crate::config::{ConfigError, SecretSettings, UpArgs};
+use crate::alerts::Targets;
+use crate::config::{ConfigError, UpArgs};
 use crate::http::{self, HttpState};
 use crate::manager::{ManagerHandle, PoolSettings, ReloadCall, ReloadError};
 use crate::systemd;
@@ -28,7 +28,7 @@ pub(super) struct Reloader {
     pub(super) pools: Vec<PoolSettings>,
     pub(super) assigns: bool,
     pub(super) handle: ManagerHandle,
-    pub(super) webhook: watch::Sender<Webhook>,
+    pub(super) targets: watch::Sender<Targets>,
     pub(super) router: watch::Sender<Router>,
     pub(super) token: Option<watch::Sender<String>>,
 }
@@ -88,6 +88,7 @@ impl Reloader {
             (None, None) => None,
         };
         let cors = cors(&args).map_err(bad)?;
+        let targets = Targets::new(&new.secrets, args.webhook_content.as_deref()).map_err(bad)?;
         // The other pools stay as they are.
         let pools = self.pools.clone();
         let assigns = args.assigns().map_err(bad)?;
@@ -105,7 +106,7 @@ impl Reloader {
             .any(|change| change.effect == ReloadEffect::NewWorkers);
         let freed = self.handle.apply(settings, for_workers).await?;
         // From here on nothing can fail.
-        self.webhook.send_replace(webhook(&args, &new.secrets));
+        self.targets.send_replace(targets);
         let state = HttpState {
             manager: self.handle.clone(),
             public_status: args.public_status,
@@ -149,11 +150,4 @@ fn tell(view: &ReloadView) {
 pub(super) fn cors(args: &UpArgs) -> Result<Vec<HeaderValue>, ConfigError> {
     http::parse_origins(&args.cors_origins.join(","))
         .map_err(|error| ConfigError(format!("CORS_ORIGINS: {error}")))
-}
-
-pub(super) fn webhook(args: &UpArgs, secrets: &SecretSettings) -> Webhook {
-    Webhook {
-        url: secrets.webhook_url.clone(),
-        content: args.webhook_content.clone(),
-    }
 }

@@ -103,6 +103,8 @@ impl Fleet {
             self.effects.push(Effect::Alert(Alert {
                 kind: AlertKind::Connect,
                 shard: Some(shard),
+                worker: Some(worker.clone()),
+                pool: None,
                 text: "a worker was given the shard".to_owned(),
                 last_beat_ms: self.clock.wall_ms(),
             }));

@@ -53,12 +53,12 @@ impl Fleet {
                     self.note(Kind::BrakeOn, Subject::fleet(), &text);
                     // One word for all of them.
                     self.effects.retain(|effect| !is_about_a_lapse(effect));
-                    self.tell_of_lapses(text);
+                    self.tell_of_lapses(AlertKind::Silent, text);
                 }
                 Step::Ends(text) => {
                     info!("{text}");
                     self.note(Kind::BrakeOff, Subject::fleet(), &text);
-                    self.tell_of_lapses(text);
+                    self.tell_of_lapses(AlertKind::Recovered, text);
                 }
             }
         }
@@ -165,10 +165,12 @@ impl Fleet {
         kept.count()
     }
 
-    fn tell_of_lapses(&mut self, text: String) {
+    fn tell_of_lapses(&mut self, kind: AlertKind, text: String) {
         self.effects.push(Effect::Alert(Alert {
-            kind: AlertKind::Worker,
+            kind,
             shard: None,
+            worker: None,
+            pool: None,
             text,
             last_beat_ms: self.clock.wall_ms(),
         }));

@@ -104,6 +104,8 @@ impl Fleet {
             self.effects.push(Effect::Alert(Alert {
                 kind: AlertKind::Connect,
                 shard: Some(shard),
+                worker: holder.child().cloned(),
+                pool: None,
                 text: "a worker took the shard".to_owned(),
                 last_beat_ms: self.clock.wall_ms(),
             }));

@@ -302,6 +302,8 @@ impl Fleet {
         self.effects.push(Effect::Alert(Alert {
             kind: AlertKind::Plan,
             shard: None,
+            worker: None,
+            pool: None,
             text,
             last_beat_ms: self.clock.wall_ms(),
         }));
@@ -316,8 +318,10 @@ impl Fleet {
         self.counting.proposal = None;
         self.counting.told = None;
         self.effects.push(Effect::Alert(Alert {
-            kind: AlertKind::Plan,
+            kind: AlertKind::Rescaled,
             shard: None,
+            worker: None,
+            pool: None,
             text: format!("{total} shards run now"),
             last_beat_ms: self.clock.wall_ms(),
         }));

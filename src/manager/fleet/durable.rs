@@ -198,7 +198,7 @@ impl Fleet {
             ),
             false => (
                 AlertKind::Worker,
-                None,
+                Some(shard),
                 format!("lease lost on {name}: no beat for {seconds} s"),
             ),
         };
@@ -207,6 +207,8 @@ impl Fleet {
             self.effects.push(Effect::Alert(Alert {
                 kind,
                 shard: told,
+                worker: child.cloned(),
+                pool: (!self.is_discord()).then(|| self.settings.pool.clone()),
                 text,
                 last_beat_ms: self.clock.wall_ms().saturating_sub(silent_ms),
             }));

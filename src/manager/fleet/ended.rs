@@ -111,11 +111,13 @@ impl Fleet {
             (false, false) => return,
         };
         error!(worker.id = %worker, "worker {worker} {verdict}: {how}");
-        self.effects.push(Effect::Alert(Alert {
-            kind: AlertKind::Worker,
-            shard: None,
-            text: format!("worker {worker} {verdict}: {how}\n{}", lines.join("\n")),
-            last_beat_ms: self.clock.wall_ms(),
-        }));
+        let kind = if halted {
+            AlertKind::Misconfigured
+        } else {
+            AlertKind::CrashLoop
+        };
+        let text = format!("worker {worker} {verdict}: {how}\n{}", lines.join("\n"));
+        let alert = Alert::new(kind, text, self.clock.wall_ms());
+        self.effects.push(Effect::Alert(alert.of_worker(worker)));
     }
 }

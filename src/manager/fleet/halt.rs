@@ -35,8 +35,10 @@ impl Fleet {
             format!("the fleet is halted: {reason}"),
         );
         self.effects.push(Effect::Alert(Alert {
-            kind: AlertKind::Worker,
+            kind: AlertKind::Halted,
             shard: None,
+            worker: None,
+            pool: None,
             text: format!("the fleet is halted. {reason}. Then run `shardman resume`"),
             last_beat_ms: self.clock.wall_ms(),
         }));

@@ -139,12 +139,9 @@ impl Fleet {
         }
         let text = format!("worker {worker} ended: {how}; it is not started again by itself");
         warn!(worker.id = %worker, "{text}");
-        self.effects.push(Effect::Alert(Alert {
-            kind: AlertKind::Worker,
-            shard: None,
-            text: format!("{text}\n{}", lines.join("\n")),
-            last_beat_ms: self.clock.wall_ms(),
-        }));
+        let text = format!("{text}\n{}", lines.join("\n"));
+        let alert = Alert::new(AlertKind::Ended, text, self.clock.wall_ms());
+        self.effects.push(Effect::Alert(alert.of_worker(worker)));
     }
 
     /// A run ended while no manager saw it.

@@ -185,8 +185,10 @@ impl Fleet {
                     text.push_str(line);
                 }
                 self.effects.push(Effect::Alert(Alert {
-                    kind: AlertKind::Worker,
+                    kind: AlertKind::Paused,
                     shard: None,
+                    worker: None,
+                    pool: None,
                     text,
                     last_beat_ms: self.clock.wall_ms(),
                 }));

@@ -233,13 +233,12 @@ impl Fleet {
                 entry.last_lines.join("\n")
             ));
         }
+        let mut alert = Alert::new(AlertKind::Share, text, wall);
+        if let Spender::Child(worker) = &spender {
+            alert = alert.of_worker(worker);
+        }
         self.starts.alerted.insert(spender, wall);
-        self.effects.push(Effect::Alert(Alert {
-            kind: AlertKind::Worker,
-            shard: None,
-            text,
-            last_beat_ms: wall,
-        }));
+        self.effects.push(Effect::Alert(alert));
     }
 
     /// Those within their share again may start.
@@ -320,6 +319,8 @@ impl Fleet {
             self.effects.push(Effect::Alert(Alert {
                 kind: AlertKind::Budget,
                 shard: None,
+                worker: None,
+                pool: None,
                 text,
                 last_beat_ms: wall,
             }));

@@ -22,12 +22,10 @@ impl Fleet {
         if entry.unregistered.replace(text.clone()).is_some() {
             return;
         }
-        self.effects.push(Effect::Alert(Alert {
-            kind: AlertKind::Worker,
-            shard: None,
-            text,
-            last_beat_ms: self.clock.wall_ms(),
-        }));
+        let wall = self.clock.wall_ms();
+        self.effects.push(Effect::Alert(
+            Alert::new(AlertKind::Unregistered, text, wall).of_worker(worker),
+        ));
     }
 
     /// What is said of those that never registered.

@@ -108,7 +108,7 @@ fn two_hundred_workers_that_lapse_together_are_killed_in_waves_and_all_come_back
         assert!(words[1].contains("200 were killed"), "{words:#?}");
         let of_shards = host.alerts[told..]
             .iter()
-            .filter(|(_, alert)| alert.kind != AlertKind::Worker);
+            .filter(|(_, alert)| matches!(alert.kind, AlertKind::Connect | AlertKind::Disconnect));
         // Those that lapsed before a quarter of all had were told one by one.
         assert!(
             of_shards.clone().count() < 120,

@@ -245,8 +245,10 @@ impl Fleet {
         error!(shard.id = %shard, "{text}");
         self.note(Kind::Unwell, Subject::shard(shard), &text);
         self.effects.push(Effect::Alert(Alert {
-            kind: AlertKind::Worker,
+            kind: AlertKind::Unwell,
             shard: Some(shard),
+            worker: None,
+            pool: None,
             text,
             last_beat_ms: self.clock.wall_ms(),
         }));
