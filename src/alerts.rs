@@ -163,7 +163,7 @@ impl Post {
         self.tell(Notice {
             kind: AlertKind::Recovered,
             cause: format!(
-                "all {} shards are ready again, {} after {alerts}",
+                "all shards ({}) are ready again, {} after {alerts}",
                 fleet.planned,
                 in_words(over.lasted)
             ),

@@ -5,6 +5,7 @@
 
 mod support;
 
+mod alerting;
 mod alerts;
 mod blocked;
 mod bots;

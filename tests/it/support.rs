@@ -16,7 +16,7 @@ pub use http::{Connection, Response, call, get, post};
 pub use process::{Program, Running, free_port, signal, tools};
 pub use shardman::{How, Shardman};
 pub use sim::Sim;
-pub use webhook::webhook;
+pub use webhook::{Hook, Reply, webhook};
 
 /// Waits until `probe` has something, at most `within`.
 #[track_caller]
