@@ -2,19 +2,18 @@
 //! are away or gone, with output that means harm.
 
 use std::collections::BTreeSet;
-use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use shardman_core::alerting::AlertKind;
 
 use crate::support::{
-    Connection, Hook, How, Program, Reply, Shardman, eventually, free_port, get, let_pass, post, seconds,
+    Connection, Hook, How, Reply, Shardman, eventually, free_port, get, let_pass, post, seconds,
 };
 
 const SECRET: &str = "test-secret";
 
-const TAKEN: Reply = Reply("204 No Content", &[], "");
+pub(crate) const TAKEN: Reply = Reply("204 No Content", &[], "");
 
 /// Discord's answers as it documents them ("Rate Limits", Header Format and
 /// Exceeding A Rate Limit), in the order of a busy moment.
@@ -74,7 +73,7 @@ fn count(embed: &Value) -> u64 {
     })
 }
 
-fn shards(embed: &Value) -> BTreeSet<u32> {
+pub(crate) fn shards(embed: &Value) -> BTreeSet<u32> {
     let names = field(embed, "Shard ID").unwrap();
     let range = |name: &str| {
         let (first, last) = name.split_once('–').unwrap_or((name, name));
@@ -91,7 +90,7 @@ fn of_kind(embeds: &[Value], status: &str) -> Vec<Value> {
 }
 
 /// Leases so many shards, several at a time.
-fn lease(shardman: &Shardman, shards: u32) {
+pub(crate) fn lease(shardman: &Shardman, shards: u32) {
     let address = shardman.address;
     std::thread::scope(|scope| {
         for thread in 0..8 {
@@ -107,7 +106,7 @@ fn lease(shardman: &Shardman, shards: u32) {
     });
 }
 
-fn log_lines(shardman: &Shardman, words: &str) -> usize {
+pub(crate) fn log_lines(shardman: &Shardman, words: &str) -> usize {
     shardman.log().lines().filter(|line| line.contains(words)).count()
 }
 
@@ -391,71 +390,4 @@ fn the_end_of_an_incident_is_told_once() {
     assert!(cause.ends_with("after the first of 2 alerts"), "{cause}");
     assert!(shardman.stop().success());
     assert_eq!(of_kind(&discord.entries("embeds"), "Recovered").len(), 1);
-}
-
-#[test]
-fn what_waits_at_the_end_is_sent_once_more_and_not_for_long() {
-    let discord = Hook::new(&[TAKEN]);
-    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    let silent_url = format!("http://{}/", silent.local_addr().unwrap());
-    let settings = [
-        ("MAX_SHARDS", "2"),
-        ("WORKERS", "0"),
-        ("WEBHOOK_URL", &*discord.url),
-        ("ALERT_URL", &*silent_url),
-    ];
-    let mut shardman = Shardman::up(&settings);
-    lease(&shardman, 1);
-    eventually(seconds(10.0), "the first is told", || {
-        (!discord.heard().is_empty()).then_some(())
-    });
-    lease(&shardman, 1);
-    let began = Instant::now();
-    assert!(shardman.stop().success());
-    println!("stopped within {:?}", began.elapsed());
-    assert!(began.elapsed() < seconds(10.0), "{:?}", began.elapsed());
-    let told: BTreeSet<u32> = discord.entries("embeds").iter().flat_map(shards).collect();
-    assert_eq!(told, BTreeSet::from([0, 1]));
-    assert_eq!(log_lines(&shardman, "alerts that did not reach ALERT_URL: 2"), 1);
-}
-
-#[test]
-fn a_receiver_that_cannot_be_one_is_refused_before_anything_starts() {
-    for (name, value) in [
-        ("WEBHOOK_URL", "discord.com/api/webhooks/1/hush-hush"),
-        ("ALERT_URL", "hush-hush"),
-        ("ALERT_TOKEN", "hush-hush"),
-    ] {
-        for command in ["check", "up"] {
-            let folder = tempfile::tempdir().unwrap();
-            let (code, _, error) = Program::shardman(&[command])
-                .dir(folder.path())
-                .env("MAX_SHARDS", "1")
-                .env("WORKERS", "0")
-                .env("LISTEN", "127.0.0.1:0")
-                .env(name, value)
-                .run();
-            assert_eq!(code, 78, "{error}");
-            assert!(error.contains(name) && !error.contains("hush"), "{error}");
-            assert_eq!(error.trim().lines().count(), 1, "{error}");
-        }
-    }
-}
-
-#[test]
-fn every_kind_has_its_section() {
-    let text = include_str!("../../docs/ALERTS.md");
-    let sections: Vec<_> = text.split("\n### `").skip(1).collect();
-    let named: Vec<_> = sections
-        .iter()
-        .filter_map(|section| Some(section.split_once('`')?.0))
-        .collect();
-    assert_eq!(named, AlertKind::ALL.map(AlertKind::as_str));
-    for (kind, section) in AlertKind::ALL.into_iter().zip(sections) {
-        let severity = json!(kind.severity());
-        let first = section.lines().next().unwrap();
-        assert!(first.ends_with(severity.as_str().unwrap()), "{first}");
-        assert!(section.contains(kind.title()), "{section}");
-        assert!(section.contains("**To do:**"), "{section}");
-    }
 }

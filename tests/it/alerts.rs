@@ -1,8 +1,14 @@
 //! Alerts to a webhook: told in the published form, and never waited for.
 
+use std::collections::BTreeSet;
 use std::net::TcpListener;
+use std::time::Instant;
 
-use crate::support::{Shardman, eventually, seconds, webhook};
+use serde_json::json;
+use shardman_core::alerting::AlertKind;
+
+use crate::alerting::{TAKEN, lease, log_lines, shards};
+use crate::support::{Hook, Program, Shardman, eventually, seconds, webhook};
 
 #[test]
 fn a_lost_shard_is_told_in_the_published_form() {
@@ -75,4 +81,71 @@ fn a_webhook_that_never_answers_touches_no_lease() {
         (shardman.fleet().leased == 400).then_some(())
     });
     assert!(shardman.stop().success());
+}
+
+#[test]
+fn what_waits_at_the_end_is_sent_once_more_and_not_for_long() {
+    let discord = Hook::new(&[TAKEN]);
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent_url = format!("http://{}/", silent.local_addr().unwrap());
+    let settings = [
+        ("MAX_SHARDS", "2"),
+        ("WORKERS", "0"),
+        ("WEBHOOK_URL", &*discord.url),
+        ("ALERT_URL", &*silent_url),
+    ];
+    let mut shardman = Shardman::up(&settings);
+    lease(&shardman, 1);
+    eventually(seconds(10.0), "the first is told", || {
+        (!discord.heard().is_empty()).then_some(())
+    });
+    lease(&shardman, 1);
+    let began = Instant::now();
+    assert!(shardman.stop().success());
+    println!("stopped within {:?}", began.elapsed());
+    assert!(began.elapsed() < seconds(10.0), "{:?}", began.elapsed());
+    let told: BTreeSet<u32> = discord.entries("embeds").iter().flat_map(shards).collect();
+    assert_eq!(told, BTreeSet::from([0, 1]));
+    assert_eq!(log_lines(&shardman, "alerts that did not reach ALERT_URL: 2"), 1);
+}
+
+#[test]
+fn a_receiver_that_cannot_be_one_is_refused_before_anything_starts() {
+    for (name, value) in [
+        ("WEBHOOK_URL", "discord.com/api/webhooks/1/hush-hush"),
+        ("ALERT_URL", "hush-hush"),
+        ("ALERT_TOKEN", "hush-hush"),
+    ] {
+        for command in ["check", "up"] {
+            let folder = tempfile::tempdir().unwrap();
+            let (code, _, error) = Program::shardman(&[command])
+                .dir(folder.path())
+                .env("MAX_SHARDS", "1")
+                .env("WORKERS", "0")
+                .env("LISTEN", "127.0.0.1:0")
+                .env(name, value)
+                .run();
+            assert_eq!(code, 78, "{error}");
+            assert!(error.contains(name) && !error.contains("hush"), "{error}");
+            assert_eq!(error.trim().lines().count(), 1, "{error}");
+        }
+    }
+}
+
+#[test]
+fn every_kind_has_its_section() {
+    let text = include_str!("../../docs/ALERTS.md");
+    let sections: Vec<_> = text.split("\n### `").skip(1).collect();
+    let named: Vec<_> = sections
+        .iter()
+        .filter_map(|section| Some(section.split_once('`')?.0))
+        .collect();
+    assert_eq!(named, AlertKind::ALL.map(AlertKind::as_str));
+    for (kind, section) in AlertKind::ALL.into_iter().zip(sections) {
+        let severity = json!(kind.severity());
+        let first = section.lines().next().unwrap();
+        assert!(first.ends_with(severity.as_str().unwrap()), "{first}");
+        assert!(section.contains(kind.title()), "{section}");
+        assert!(section.contains("**To do:**"), "{section}");
+    }
 }
