@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use shardman_core::PoolId;
 use shardman_sim::SimConfig;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -130,8 +130,7 @@ pub(super) async fn up(mut args: UpArgs) -> anyhow::Result<ExitCode> {
             info!("stopping: the workers get {stop_seconds} s; a second signal kills them");
             ExitCode::SUCCESS
         }
-        // Workers on our own simulator have nothing to go on with.
-        _ = leave.recv(), if !simulates => {
+        () = asked_to_leave(&mut leave, simulates) => {
             info!("stopping: the workers go on, and the next manager adopts them");
             grace.send_replace(HANDOVER_GRACE);
             leaves = true;
@@ -158,6 +157,19 @@ pub(super) async fn up(mut args: UpArgs) -> anyhow::Result<ExitCode> {
     }
     sim.cancel();
     Ok(code)
+}
+
+/// SIGUSR2. Workers on our own simulator would have nothing to go on with.
+async fn asked_to_leave(leave: &mut Signal, simulates: bool) {
+    loop {
+        leave.recv().await;
+        if !simulates {
+            return;
+        }
+        warn!(
+            "SIGUSR2 is ignored: the simulated Discord of --sim ends with this manager; SIGTERM stops both"
+        );
+    }
 }
 
 /// Returns once no child is left.

@@ -85,6 +85,9 @@ pub enum ConnectError {
     /// A child stays in the pool that it was started for.
     #[error("the caller is of the pool {own}")]
     OtherPool { own: String },
+    /// The processes of the pool are given their slots, and nobody else is.
+    #[error("the slots of the pool {pool} are given to its own processes")]
+    Assigned { pool: String },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

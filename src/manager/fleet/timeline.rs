@@ -108,8 +108,13 @@ impl Fleet {
         cause: impl AsRef<str>,
         because_of: Option<Number>,
     ) {
-        let mut event = Event::new(kind, subject.clone(), cause.as_ref(), self.clock.wall_ms());
         let pool = &self.settings.pool;
+        let cause = match !pool.is_discord() && subject == Subject::fleet() {
+            // Nothing else in the words says whose it is.
+            true => format!("pool {pool}: {}", cause.as_ref()),
+            false => cause.as_ref().to_owned(),
+        };
+        let mut event = Event::new(kind, subject.clone(), &cause, self.clock.wall_ms());
         event.pool = (!pool.is_discord()).then(|| pool.clone());
         self.notes.push(kind, subject, event, because_of);
     }
