@@ -167,9 +167,17 @@ async fn stop_fleet(handle: &ManagerHandle, signals: &mut Signals, owner: &mut J
     let gone = summary.wait_for(|fleet| fleet.stopping && fleet.running == 0);
     tokio::pin!(gone);
     let mut forced = false;
+    let mut turns = 0;
+    let mut extends = tokio::time::interval(systemd::STOP_EXTENSION / 3);
     loop {
         tokio::select! {
             _ = &mut gone => break,
+            _ = extends.tick() => {
+                // An owner that hangs ends no child: systemd may kill it.
+                if std::mem::replace(&mut turns, handle.turns()) != turns {
+                    systemd::still_stopping();
+                }
+            }
             // Nobody is left to wait for; the children live on.
             _ = &mut *owner => return,
             () = signals.next() => {

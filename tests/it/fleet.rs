@@ -107,3 +107,29 @@ fn an_unreachable_discord_is_waited_for() {
     assert!(shardman.stop().success());
     sim.assert_clean();
 }
+
+#[test]
+fn a_worker_that_stops_already_keeps_its_time_when_the_manager_stops() {
+    let command =
+        "trap 'touch began; sleep 2; touch ended; exit 0' TERM; touch ready; while :; do sleep 0.1; done";
+    let mut shardman = Shardman::up(&[
+        ("MAX_SHARDS", "1"),
+        ("STOP_SECONDS", "20"),
+        ("WORKER_COMMAND", command),
+    ]);
+    let made = |shardman: &Shardman, name: &str| shardman.folder().join(name).exists();
+    eventually(seconds(10.0), "it can be stopped", || {
+        made(&shardman, "ready").then_some(())
+    });
+    let url = format!("http://{}", shardman.address);
+    let (code, _, error) = Program::shardman(&["restart", "discord-0", "--no-wait", "--url", &url])
+        .env("SECRET", "test-secret")
+        .run();
+    assert_eq!(code, 0, "{error}");
+    eventually(seconds(10.0), "it begins to stop", || {
+        made(&shardman, "began").then_some(())
+    });
+    assert!(!made(&shardman, "ended"), "it is not done when the manager stops");
+    assert!(shardman.stop().success());
+    assert!(made(&shardman, "ended"), "it was given its time");
+}
