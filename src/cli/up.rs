@@ -21,7 +21,8 @@ use super::{EXIT_CONFIG, Signals, progress};
 use crate::config::{ConfigError, DiscordApi, SecretSettings, UpArgs, Workers, pool_settings};
 use crate::http::{self, HttpState};
 use crate::manager::{
-    Count, Manager, ManagerHandle, PoolSettings, Register, RestartRule, Secrets, Settings, WorkerProgram,
+    Alert, Count, Manager, ManagerHandle, PoolSettings, Register, RestartRule, Secrets, Settings,
+    WorkerProgram,
 };
 use crate::store::DiskStore;
 use crate::supervisor::Limits;
@@ -83,7 +84,10 @@ pub(super) async fn up(mut args: UpArgs) -> anyhow::Result<ExitCode> {
     let (alert_sender, alert_queue) = mpsc::channel(alerts::QUEUE);
     let webhook = watch::Sender::new(reload::webhook(&args, &secrets));
     tokio::spawn(alerts::run(webhook.subscribe(), alert_queue));
-    let (manager, handle) = Manager::start(store, settings, &keys, alert_sender).await?;
+    let has_pools = !settings.pools.is_empty();
+    let (manager, handle) = Manager::start(store, settings, &keys, alert_sender.clone()).await?;
+    // Nothing was taken up and nothing else is to be run.
+    let alone = !has_pools && !handle.is_in_use();
 
     // Whoever asks from the first moment on is answered.
     let reloads = handle
@@ -105,7 +109,8 @@ pub(super) async fn up(mut args: UpArgs) -> anyhow::Result<ExitCode> {
     tokio::spawn(progress::show(handle.summary()));
     let token = token.map(watch::Sender::new);
     let api = args.discord_api_url.clone();
-    let refused = watch_discord(&api, token.as_ref().map(watch::Sender::subscribe), &handle);
+    let known = token.as_ref().map(watch::Sender::subscribe);
+    let refused = watch_discord(&api, known, &handle, alone, alert_sender);
     tokio::pin!(refused);
     let (stop_seconds, simulates) = (args.stop_seconds.as_secs_f64(), args.sim.is_some());
     let reloader = Reloader {
@@ -193,9 +198,11 @@ async fn watch_discord(
     api: &DiscordApi,
     token: Option<watch::Receiver<String>>,
     handle: &ManagerHandle,
+    alone: bool,
+    alerts: mpsc::Sender<Alert>,
 ) -> discord::AskError {
     match token {
-        Some(token) => discord::watch(api.clone(), token, handle.clone()).await,
+        Some(token) => discord::watch(api.clone(), token, handle.clone(), alone, alerts).await,
         None => std::future::pending().await,
     }
 }

@@ -1,6 +1,6 @@
 //! A fleet comes up inside Discord's limits, and goes down leaving nothing.
 
-use crate::support::{Program, Shardman, Sim, eventually, seconds, signal};
+use crate::support::{Program, Shardman, Sim, eventually, seconds, signal, webhook};
 
 #[test]
 fn one_command_brings_up_a_simulated_fleet_and_ctrl_c_ends_it_all() {
@@ -106,6 +106,56 @@ fn an_unreachable_discord_is_waited_for() {
     shardman.wait_ready(seconds(30.0));
     assert!(shardman.stop().success());
     sim.assert_clean();
+}
+
+#[test]
+fn a_refused_token_takes_nothing_from_what_runs() {
+    let sim = Sim::start(2, 2, &["--token", "right"]);
+    let (url, messages) = webhook(&["204 No Content"]);
+    let mut shardman = Shardman::up(&[
+        ("DISCORD_API_URL", &sim.url()),
+        ("BOT_TOKEN", "right"),
+        ("WEBHOOK_URL", &url),
+    ]);
+    shardman.wait_ready(seconds(30.0));
+    let workers = shardman.workers();
+    shardman.kill();
+    shardman.set("BOT_TOKEN", "wrong");
+    shardman.start();
+    eventually(seconds(15.0), "it says so", || {
+        let trouble = shardman.fleet().trouble;
+        trouble
+            .iter()
+            .any(|words| words.contains("BOT_TOKEN was refused"))
+            .then_some(())
+    });
+    eventually(seconds(15.0), "an alert says so", || {
+        messages
+            .try_iter()
+            .find(|message| message.to_string().contains("BOT_TOKEN was refused"))
+    });
+    shardman.wait_ready(seconds(10.0));
+    assert_eq!(shardman.workers(), workers, "they were adopted and go on");
+    assert!(shardman.stop().success());
+    sim.assert_clean();
+}
+
+#[test]
+fn a_refused_token_takes_nothing_from_other_pools() {
+    let sim = Sim::start(1, 1, &["--token", "right"]);
+    let mut shardman = Shardman::up(&[
+        ("DISCORD_API_URL", &sim.url()),
+        ("BOT_TOKEN", "wrong"),
+        ("POOLS", "web"),
+        ("POOL_WEB_COMMAND", "exec sleep 1000"),
+        ("POOL_WEB_REGISTER", "process"),
+    ]);
+    eventually(seconds(15.0), "the token is refused and the pool runs", || {
+        let pool = shardman.fleet().pools.into_iter().next()?;
+        let refused = shardman.log().contains("BOT_TOKEN was refused");
+        (refused && pool.workers.first()?.pid.is_some()).then_some(())
+    });
+    assert!(shardman.stop().success());
 }
 
 #[test]
