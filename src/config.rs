@@ -24,7 +24,7 @@ pub use commands::{
     EventsArgs, LogsArgs, ManagerArgs, PlanArgs, RescaleArgs, RestartArgs, StartArgs, StatusArgs, WhyArgs,
 };
 pub use parse::{DiscordApi, Workers};
-pub use pools::pool_settings;
+pub use pools::{pool_settings, pool_variables};
 pub use reload::{Dotenv, Reloaded, Source, load_dotenv};
 pub use secrets::{SECRET_VARIABLES, SecretSettings, kept_secret};
 pub use up::UpArgs;

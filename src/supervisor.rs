@@ -73,7 +73,7 @@ pub struct Launch {
     /// Inherited otherwise than this process has it: a value, or nothing.
     pub inherit: Vec<(String, Option<String>)>,
     /// Never inherited.
-    pub without_env: &'static [&'static str],
+    pub without_env: Vec<String>,
 }
 
 impl Launch {

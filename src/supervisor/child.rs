@@ -36,7 +36,7 @@ pub(super) fn command(launch: &Launch, conditions: &Conditions, output: File) ->
             None => command.env_remove(name),
         };
     }
-    for name in launch.without_env {
+    for name in &launch.without_env {
         command.env_remove(name);
     }
     command.envs(launch.env.iter().map(|(name, value)| (name, value)));
