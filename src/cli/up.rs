@@ -58,6 +58,12 @@ pub(super) async fn up(mut args: UpArgs) -> anyhow::Result<ExitCode> {
         Some(_) => Some(SIM_TOKEN.to_owned()),
         None => bot_token(&args, &secrets)?,
     };
+    if args.sim.is_none() && token.is_some() && secrets.bot_token.is_none() {
+        warn!(
+            "no BOT_TOKEN is set: the Discord at {} is taken for a simulated one",
+            args.discord_api_url
+        );
+    }
     let pools = pool_settings(&args)?;
     let cors = reload::cors(&args)?;
     let listener = match systemd::listener(args.listens_by_choice.then_some(args.listen))? {
@@ -73,7 +79,7 @@ pub(super) async fn up(mut args: UpArgs) -> anyhow::Result<ExitCode> {
         info!("no SECRET is set: workers present the one in {}", path.display());
     }
 
-    let settings = settings(&args, address, token.as_deref(), &program, pools.clone(), assigns);
+    let settings = settings(&args, address, token.as_deref(), &program, pools, assigns);
     if settings.count == Count::Nothing {
         warn!("neither BOT_TOKEN nor MAX_SHARDS is set: no bot is run, only the pools of POOLS");
     }
@@ -117,7 +123,6 @@ pub(super) async fn up(mut args: UpArgs) -> anyhow::Result<ExitCode> {
         args,
         address,
         program,
-        pools,
         assigns,
         handle: handle.clone(),
         webhook,
@@ -220,10 +225,6 @@ fn bot_token(args: &UpArgs, secrets: &SecretSettings) -> Result<Option<String>, 
         }
         return Ok(token);
     }
-    warn!(
-        "no BOT_TOKEN is set: the Discord at {} is taken for a simulated one",
-        args.discord_api_url
-    );
     Ok(Some(SIM_TOKEN.to_owned()))
 }
 
