@@ -357,11 +357,7 @@ impl Fleet {
                 Err(error) => drop(reply.send(Err(error))),
             },
             Request::SpendReserve => self.release_reserve(),
-            Request::Reload {
-                settings,
-                for_workers,
-                reply,
-            } => drop(reply.send(self.reload(settings, for_workers, now))),
+            Request::Reload { settings, reply } => drop(reply.send(self.reload(settings, now))),
             Request::Resume { reply } => {
                 let resumed = self.resume_fleet(now);
                 self.answers.push(Answer::Resume { resumed, reply });

@@ -336,6 +336,12 @@ impl ManagerHandle {
         memory::of(&holding)
     }
 
+    /// Whether anything runs or is held, in any pool.
+    pub fn is_in_use(&self) -> bool {
+        let used = |fleet: &Fleet| fleet.running().next().is_some() || fleet.table.leases().next().is_some();
+        used(&self.shared.fleet()) || self.shared.pools.iter().any(|(_, fleet)| used(&fleet))
+    }
+
     /// Lets the fleet use the reserve of session starts.
     pub async fn spend_reserve(&self) {
         let _ = self.requests.send(Request::SpendReserve).await;

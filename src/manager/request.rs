@@ -63,12 +63,10 @@ pub(super) enum Request {
     CancelRestart {
         reply: oneshot::Sender<Result<bool, RestartError>>,
     },
-    /// Other settings, from now on. `for_workers` says that they change what
-    /// workers are started with. Answered with the workers that are no longer
+    /// Other settings, from now on. Answered with the workers that are no longer
     /// halted.
     Reload {
         settings: Arc<Settings>,
-        for_workers: bool,
         reply: oneshot::Sender<Vec<String>>,
     },
     /// Stop every child; a second time, kill them.

@@ -12,8 +12,9 @@ use crate::manager::settings::Settings;
 
 impl Fleet {
     /// Takes on `settings`, and returns the workers that are no longer halted:
-    /// who ended because of its configuration is tried again with another.
-    pub(super) fn reload(&mut self, settings: Arc<Settings>, for_workers: bool, now: Tick) -> Vec<String> {
+    /// who ended because of its configuration is tried again in any case, as
+    /// what somebody corrected need not be in `.env`.
+    pub(super) fn reload(&mut self, settings: Arc<Settings>, now: Tick) -> Vec<String> {
         let before = std::mem::replace(&mut self.settings, settings);
         self.changed = true;
         if before.max_shards() != self.settings.max_shards() {
@@ -21,9 +22,6 @@ impl Fleet {
         }
         // Another mode, or other places, may make another number due.
         self.look_soon();
-        if !for_workers {
-            return Vec::new();
-        }
         let mut freed = Vec::new();
         for (id, worker) in &mut self.workers {
             if worker.run == Run::Halted {
