@@ -284,6 +284,10 @@ impl Fleet {
                 Kind::RestartStep,
                 format!("{worker} is back and the fleet is whole ({done} of {total})"),
             ),
+            Step::Replaced(worker) => (
+                Kind::RestartStep,
+                format!("{worker} was not started again: others hold its shards ({done} of {total})"),
+            ),
             Step::Paused(reason) => (Kind::RestartPaused, format!("the restart is paused: {reason}")),
             Step::GoesOn => (Kind::RestartContinued, "the restart goes on".to_owned()),
             Step::Done => (
