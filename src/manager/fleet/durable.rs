@@ -62,8 +62,15 @@ impl Fleet {
                 } => self.restart_undone(&worker),
                 Effect::Stop {
                     worker,
-                    cause: StopCause::Retired | StopCause::Room | StopCause::Unwell(_),
+                    cause: StopCause::Retired | StopCause::Room,
                 } => self.stop_undone(&worker),
+                Effect::Stop {
+                    worker,
+                    cause: StopCause::Unwell(_),
+                } => {
+                    self.stop_undone(&worker);
+                    self.health.restart_undone(&worker);
+                }
                 Effect::Alert(Alert {
                     kind: AlertKind::Connect,
                     ..
@@ -92,7 +99,14 @@ impl Fleet {
     /// grant must never become durable after it was refused.
     fn keep(&mut self, write: Write, unstarted: &[WorkerId], now: Tick) -> Option<Write> {
         match write {
-            Write::Lease(_) => None,
+            // A lease of an earlier manager under its new number; what was
+            // granted in this turn is undone and gone by now.
+            Write::Lease(record) => {
+                let lease = self.table.lease(record.shard);
+                let same =
+                    lease.is_some_and(|lease| lease.session == record.session && lease.epoch == record.epoch);
+                same.then_some(Write::Lease(record))
+            }
             Write::Resume(shard, _) => {
                 self.resume.unsave(shard);
                 self.flush_soon(now);

@@ -126,8 +126,12 @@ impl Fleet {
     /// The notes of a turn that did not become durable, as far as they hold all
     /// the same. Called before the rest of it is undone.
     pub(in crate::manager) fn still_true(&mut self, turn: &mut Turn) -> Vec<Note> {
-        let undone =
-            |cause: StopCause| matches!(cause, StopCause::Restart | StopCause::Retired | StopCause::Room);
+        let undone = |cause: StopCause| {
+            matches!(
+                cause,
+                StopCause::Restart | StopCause::Retired | StopCause::Room | StopCause::Unwell(_)
+            )
+        };
         let kept_running: Vec<_> = turn
             .effects
             .iter()

@@ -43,6 +43,7 @@ struct Den {
     pids: i32,
     starts: u32,
     alerts: Vec<Alert>,
+    stopped: Vec<(WorkerId, StopCause)>,
     /// Every IDENTIFY.
     identified: Vec<(u64, ShardId)>,
     /// How long a new bot lives, if it dies by itself.
@@ -105,6 +106,7 @@ impl Den {
             pids: 0,
             starts: 0,
             alerts: Vec::new(),
+            stopped: Vec::new(),
             identified: Vec::new(),
             life: None,
         };
@@ -149,7 +151,8 @@ impl Den {
                 } => self.started(worker, assigned, &credential),
                 Effect::Alert(alert) => self.alerts.push(alert),
                 Effect::Adopt { .. } => {}
-                Effect::Stop { .. } | Effect::Bury { .. } => unreachable!("nobody is stopped here"),
+                Effect::Stop { worker, cause } => self.stopped.push((worker, cause)),
+                Effect::Bury { .. } => unreachable!("nobody leaves anything behind"),
             }
         }
     }
@@ -373,6 +376,45 @@ fn a_process_is_started_only_with_session_starts_for_all_its_shards() {
     assert_eq!(den.starts, 1);
     assert_eq!(den.fleet.assigned_trouble(), None);
     assert_eq!(den.fleet.starts_free(), 3);
+}
+
+#[test]
+fn no_process_is_stopped_for_order_that_could_not_identify_its_shards_again() {
+    use shardman_core::health::Unwell;
+    let blocked_for = |den: &mut Den, seconds: u64| {
+        for _ in 0..seconds / 5 {
+            den.run(5 * SECOND);
+            for (_, session) in den.bots[0].sessions.clone() {
+                let report = BeatReport {
+                    loop_lag: Some(20.0),
+                    ..BeatReport::default()
+                };
+                let now = den.clock.now();
+                assert!(den.fleet.beat(&Caller::External, session, report, now).is_ok());
+            }
+        }
+    };
+    // Four of 40 are the reserve, and two may be used once the first run has
+    // had four.
+    let mut den = Den::new(1, 4, 4, 4, (10, 40));
+    den.run(60 * SECOND);
+    assert_eq!((den.starts, den.fleet.starts_free()), (1, 2));
+    blocked_for(&mut den, 900);
+    let worker = den.bots[0].worker.clone();
+    for cause in [StopCause::Room, StopCause::Retired] {
+        den.fleet.stop_if_it_may(worker.clone(), cause);
+        let trouble = den.fleet.assigned_trouble().unwrap();
+        assert!(
+            trouble.contains("needs 4 session starts and may use 2"),
+            "{trouble}"
+        );
+    }
+    den.turn();
+    assert_eq!(den.stopped, [], "neither for health nor for order");
+    den.discord_says(4, (40, 40));
+    blocked_for(&mut den, 120);
+    let blocked = StopCause::Unwell(Unwell::Blocked);
+    assert_eq!(den.stopped, [(worker, blocked)]);
 }
 
 #[test]
