@@ -94,7 +94,11 @@ impl Fleet {
             StopCause::Unwell(_) => 0,
             // Others, or its next run, take up more than it holds.
             StopCause::Room | StopCause::Retired => self.desired().shards_per_worker,
-            _ => return self.stop(worker, cause),
+            StopCause::NeverRegistered
+            | StopCause::LeaseLapsed
+            | StopCause::Surplus
+            | StopCause::Restart
+            | StopCause::Shutdown => return self.stop(worker, cause),
         };
         match self.lacks_starts_of_its_own(&worker, more) {
             None => self.stop(worker, cause),

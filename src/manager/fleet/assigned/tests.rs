@@ -16,6 +16,8 @@ use crate::manager::settings::Settings;
 use crate::store::{DiscordFacts, MemoryStore, ProcessId, Saved};
 use crate::supervisor::{self, Exit, Processes, WorkerEvent};
 
+mod starts;
+
 const SECOND: u64 = 1_000;
 const HOUR: u64 = 3_600 * SECOND;
 const BEGINNING_MS: u64 = 1_700_000_000_000;
@@ -44,6 +46,8 @@ struct Den {
     starts: u32,
     alerts: Vec<Alert>,
     stopped: Vec<(WorkerId, StopCause)>,
+    /// The disk takes no turn that stops somebody, so often.
+    refused_stops: u32,
     /// Every IDENTIFY.
     identified: Vec<(u64, ShardId)>,
     /// How long a new bot lives, if it dies by itself.
@@ -107,6 +111,7 @@ impl Den {
             starts: 0,
             alerts: Vec::new(),
             stopped: Vec::new(),
+            refused_stops: 0,
             identified: Vec::new(),
             life: None,
         };
@@ -138,6 +143,13 @@ impl Den {
 
     fn turn(&mut self) {
         let turn = self.take_turn();
+        let stops = |effect: &Effect| matches!(effect, Effect::Stop { .. });
+        if self.refused_stops > 0 && turn.effects.iter().any(stops) {
+            self.refused_stops -= 1;
+            let now = self.clock.now();
+            assert!(!self.fleet.undo(turn, "the disk is full", now).iter().any(stops));
+            return;
+        }
         for write in turn.writes {
             MemoryStore::apply(&mut self.saved, write);
         }
@@ -356,65 +368,6 @@ fn a_bot_that_ends_at_once_gets_no_more_starts_than_its_share() {
         .filter(|alert| alert.text.contains("its share is 25 %"));
     assert_eq!(told.count(), 1);
     assert_eq!(den.fleet.over_their_share().len(), 1);
-}
-
-#[test]
-fn a_process_is_started_only_with_session_starts_for_all_its_shards() {
-    let mut den = Den::new(1, 4, 4, 4, (4, 40));
-    den.run(60 * SECOND);
-    assert_eq!(den.starts, 0, "four of 40 are the reserve");
-    den.discord_says(4, (7, 40));
-    den.run(60 * SECOND);
-    assert_eq!(den.starts, 0);
-    let trouble = den.fleet.assigned_trouble().unwrap();
-    assert!(
-        trouble.contains("needs 4 session starts and 3 may be used"),
-        "{trouble}"
-    );
-    den.inbox.push(Request::SpendReserve);
-    den.run(SECOND);
-    assert_eq!(den.starts, 1);
-    assert_eq!(den.fleet.assigned_trouble(), None);
-    assert_eq!(den.fleet.starts_free(), 3);
-}
-
-#[test]
-fn no_process_is_stopped_for_order_that_could_not_identify_its_shards_again() {
-    use shardman_core::health::Unwell;
-    let blocked_for = |den: &mut Den, seconds: u64| {
-        for _ in 0..seconds / 5 {
-            den.run(5 * SECOND);
-            for (_, session) in den.bots[0].sessions.clone() {
-                let report = BeatReport {
-                    loop_lag: Some(20.0),
-                    ..BeatReport::default()
-                };
-                let now = den.clock.now();
-                assert!(den.fleet.beat(&Caller::External, session, report, now).is_ok());
-            }
-        }
-    };
-    // Four of 40 are the reserve, and two may be used once the first run has
-    // had four.
-    let mut den = Den::new(1, 4, 4, 4, (10, 40));
-    den.run(60 * SECOND);
-    assert_eq!((den.starts, den.fleet.starts_free()), (1, 2));
-    blocked_for(&mut den, 900);
-    let worker = den.bots[0].worker.clone();
-    for cause in [StopCause::Room, StopCause::Retired] {
-        den.fleet.stop_if_it_may(worker.clone(), cause);
-        let trouble = den.fleet.assigned_trouble().unwrap();
-        assert!(
-            trouble.contains("needs 4 session starts and may use 2"),
-            "{trouble}"
-        );
-    }
-    den.turn();
-    assert_eq!(den.stopped, [], "neither for health nor for order");
-    den.discord_says(4, (40, 40));
-    blocked_for(&mut den, 120);
-    let blocked = StopCause::Unwell(Unwell::Blocked);
-    assert_eq!(den.stopped, [(worker, blocked)]);
 }
 
 #[test]
