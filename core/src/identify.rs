@@ -46,14 +46,26 @@ use bucket::Bucket;
 /// three ways remain.
 pub const IDENTIFY_GAP: Duration = Duration::from_millis(5_000 + 50);
 
-/// The margin at most.
+/// What comes on top of the margin at most.
 const WIDEST_MARGIN: Duration = Duration::from_millis(300);
+
+/// READY that comes sooner tells when its IDENTIFY had arrived at the latest.
+/// One that comes later may be slow by itself.
+const PROMPT_READY: Duration = Duration::from_millis(600);
+
+/// READY was on its way to us for as long as the permit and the report of its
+/// use, but for no longer than this, and Discord took this much to write it.
+const READY_ON_ITS_WAY: Duration = Duration::from_millis(100);
+const READY_WRITTEN: Duration = Duration::from_millis(25);
+
+/// What a permit and the report of its use may take in a host that is well.
+const USUAL_DELAY: Duration = Duration::from_millis(100);
 
 /// The gap after a permit whose use was reported so long after it was granted.
 /// Where that takes long, in a starved host or over a long way, an IDENTIFY may
 /// take as long from its holder to Discord, and the next one may not.
 fn gap_after(delay: Duration) -> Duration {
-    IDENTIFY_GAP.max(Duration::from_secs(5) + delay.min(WIDEST_MARGIN))
+    IDENTIFY_GAP + delay.saturating_sub(USUAL_DELAY).min(WIDEST_MARGIN)
 }
 
 /// Between a sleeper's slot and what comes before or after it. A sleeper
@@ -207,16 +219,31 @@ impl IdentifyLine {
         bucket.come_up(now);
         let permit = bucket.open.filter(|permit| permit.shard == shard);
         let slept = bucket.slept.remove(&shard).is_some() | bucket.begun.remove(&shard).is_some();
-        let gap = match permit {
-            Some(permit) => gap_after(now.since(permit.granted_at)),
-            None if slept => IDENTIFY_GAP,
-            None => return false,
-        };
-        if permit.is_some() {
+        let gap = if let Some(permit) = permit {
+            let delay = now.since(permit.granted_at);
             bucket.open = None;
-        }
+            bucket.used = Some((shard, now, delay));
+            gap_after(delay)
+        } else if slept {
+            IDENTIFY_GAP
+        } else {
+            return false;
+        };
         bucket.closed_until = bucket.closed_until.max(now + gap);
         true
+    }
+
+    /// READY came: its IDENTIFY may have arrived only just before, and Discord
+    /// counts from there.
+    pub fn answered(&mut self, shard: ShardId, now: Tick) {
+        let bucket = self.bucket(shard);
+        if let Some((_, used, delay)) = bucket.used.take_if(|(by, ..)| *by == shard)
+            && now.since(used) <= PROMPT_READY
+        {
+            let way_back = delay.min(READY_ON_ITS_WAY) + READY_WRITTEN;
+            let arrived = used.max(now - way_back);
+            bucket.closed_until = bucket.closed_until.max(arrived + Duration::from_secs(5));
+        }
     }
 
     /// The holder says that it sent IDENTIFY, with or without the right to: the

@@ -1,6 +1,7 @@
 //! One identify bucket: who waits, who was promised a slot, and when it opens.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::{IDENTIFY_GAP, Permit, SLEEPER_GAP, SLEEPER_SPREAD, SLEPT_OF_LATE, USE_WITHIN};
 use crate::id::ShardId;
@@ -12,6 +13,8 @@ pub(super) struct Bucket {
     pub(super) closed_until: Tick,
     /// Granted, and its use not reported yet.
     pub(super) open: Option<Permit>,
+    /// Who used a permit last, when, and how long after it was granted.
+    pub(super) used: Option<(ShardId, Tick, Duration)>,
     pub(super) waiting: BTreeSet<ShardId>,
     pub(super) gather_until: Tick,
     /// Slots promised to sleepers.

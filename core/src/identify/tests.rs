@@ -30,8 +30,8 @@ fn each_bucket_grants_one_permit_and_the_next_five_seconds_after_its_use() {
         [] as [u32; 0],
         "bucket 0 was used at 1.0, bucket 1 not yet"
     );
-    assert_eq!(line.poll_timeout(at(5.2), |_| true), Some(at(6.3)), "a slow one");
-    assert_eq!(granted(&mut line, at(6.3)), [2]);
+    assert_eq!(line.poll_timeout(at(5.2), |_| true), Some(at(6.35)), "a slow one");
+    assert_eq!(granted(&mut line, at(6.35)), [2]);
     line.used(shard(1), at(7.0));
     assert_eq!(granted(&mut line, at(12.05)), [3]);
 }
@@ -215,8 +215,8 @@ fn a_holder_that_vanished_with_an_open_permit_may_have_used_it() {
     line.join(shard(1), at(0.0));
     assert_eq!(granted(&mut line, at(0.03)), [0]);
     line.forget(shard(0), at(2.0));
-    assert_eq!(granted(&mut line, at(7.29)), [] as [u32; 0]);
-    assert_eq!(granted(&mut line, at(7.3)), [1]);
+    assert_eq!(granted(&mut line, at(7.34)), [] as [u32; 0]);
+    assert_eq!(granted(&mut line, at(7.35)), [1]);
 }
 
 #[test]
@@ -288,4 +288,20 @@ proptest::proptest! {
             proptest::prop_assert!(one != other || second.ms_since(first) >= 5_000, "{first} and {second} in bucket {one}");
         }
     }
+}
+
+#[test]
+fn a_prompt_ready_says_when_identify_had_arrived_at_the_latest() {
+    let opens = |ready: f64| {
+        let mut line = IdentifyLine::new(1, at(0.0));
+        line.join(shard(0), at(0.0));
+        line.join(shard(1), at(0.0));
+        assert_eq!(granted(&mut line, at(0.03)), [0]);
+        line.used(shard(0), at(0.04));
+        line.answered(shard(0), at(ready));
+        line.poll_timeout(at(ready), |_| true).unwrap()
+    };
+    assert_eq!(opens(0.06), at(5.09), "as soon as ever");
+    assert_eq!(opens(0.34), at(5.305), "it may have been on its way for long");
+    assert_eq!(opens(2.0), at(5.09), "READY itself was slow");
 }

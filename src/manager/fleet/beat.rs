@@ -74,6 +74,7 @@ impl Fleet {
                 self.line.used(shard, now);
                 if after != ShardState::Disconnected {
                     self.starts.ready(shard);
+                    self.line.answered(shard, now);
                 }
             }
             ShardState::Starting | ShardState::Waiting | ShardState::Resuming | ShardState::Stopping => {}

@@ -67,6 +67,7 @@ impl Settings {
             grace: pool.grace,
             pool: pool.pool.clone(),
             register: pool.register,
+            assigns: false,
             restart: pool.restart,
             pools: Vec::new(),
             ..self.clone()
