@@ -43,18 +43,22 @@ pub(super) async fn restart(args: RestartArgs) -> anyhow::Result<ExitCode> {
         return restart_in(&args, pool, &[]).await;
     }
     let fleet = manager::fleet(&args.manager).await?;
-    let mut last = None;
+    let mut done: Vec<String> = Vec::new();
     for (pool, workers) in by_pool(&args, &fleet) {
-        let code = restart_in(&args, &pool, &workers).await?;
+        let code = restart_in(&args, &pool, &workers).await;
+        let code = match done.is_empty() {
+            true => code?,
+            false => code.with_context(|| format!("it began in {}", done.join(", ")))?,
+        };
         if code != ExitCode::SUCCESS {
             return Ok(code);
         }
-        last = Some(code);
+        done.push(pool);
     }
-    match last {
-        Some(code) => Ok(code),
+    match done.is_empty() {
+        false => Ok(ExitCode::SUCCESS),
         // The manager knows why not.
-        None => restart_in(&args, DISCORD, &args.workers).await,
+        true => restart_in(&args, DISCORD, &args.workers).await,
     }
 }
 
@@ -99,7 +103,7 @@ async fn restart_in(args: &RestartArgs, pool: &str, workers: &[String]) -> anyho
     let path = format!("/fleet/restart?{}", query.finish());
     let answer = manager::post(&args.manager, &path).await?;
     if !answer.status.is_success() {
-        return Err(refusal(&answer)).context("nothing was restarted");
+        return Err(refusal(&answer)).with_context(|| format!("nothing of the pool {pool} was restarted"));
     }
     if answer.body.is_empty() {
         return started();
@@ -128,13 +132,13 @@ async fn hold(args: &RestartArgs) -> anyhow::Result<ExitCode> {
         (
             "/fleet/restart/pause",
             "no further worker is restarted until `shardman restart --continue`",
-            "nothing was paused",
+            "not every restart was paused",
         )
     } else {
         (
             "/fleet/restart/continue",
             "the restart goes on; watch it with `shardman status`",
-            "nothing goes on",
+            "not every restart goes on",
         )
     };
     let answer = manager::post(&args.manager, path).await?;
@@ -152,7 +156,7 @@ async fn cancel(args: &RestartArgs) -> anyhow::Result<ExitCode> {
         println!("no further worker is restarted");
         return Ok(ExitCode::SUCCESS);
     }
-    Err(refusal(&answer)).context("nothing was cancelled")
+    Err(refusal(&answer)).context("not every restart was cancelled")
 }
 
 #[expect(clippy::print_stderr, reason = "this is where a command's failure is said")]

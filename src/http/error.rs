@@ -51,6 +51,8 @@ pub(super) enum Refusal {
     NoWorkerRuns,
     RestartUnderWay,
     NoRestartUnderWay,
+    /// Some pools do it, and some do not; which, in words.
+    Partly(String),
     /// The manager cannot do it now.
     Unavailable {
         reason: String,
@@ -128,7 +130,7 @@ impl Refusal {
             Self::Unsafe(reasons) | Self::BadConfiguration(reasons) => (StatusCode::CONFLICT, reasons),
             Self::WorkerNotFound => (StatusCode::NOT_FOUND, "Worker Not Found"),
             Self::ShardNotFound => (StatusCode::NOT_FOUND, "Shard Not Found"),
-            Self::ShardNotHeld(reason) => (StatusCode::CONFLICT, reason),
+            Self::ShardNotHeld(reason) | Self::Partly(reason) => (StatusCode::CONFLICT, reason),
             Self::NoWorkerRuns => (StatusCode::CONFLICT, "No worker runs"),
             Self::RestartUnderWay => (
                 StatusCode::CONFLICT,
@@ -167,6 +169,7 @@ impl Refusal {
             | Self::NoWorkerRuns
             | Self::RestartUnderWay
             | Self::NoRestartUnderWay
+            | Self::Partly(_)
             | Self::NotReady { .. }
             | Self::UnknownPath => None,
         }
@@ -225,6 +228,7 @@ impl From<RestartError> for Refusal {
             RestartError::NothingRuns => Self::NoWorkerRuns,
             RestartError::UnderWay => Self::RestartUnderWay,
             RestartError::NotUnderWay => Self::NoRestartUnderWay,
+            RestartError::Partly { .. } => Self::Partly(error.to_string()),
             RestartError::Unavailable { reason } => Self::Unavailable {
                 reason,
                 retry_seconds: RELEASE_RETRY_SECONDS,

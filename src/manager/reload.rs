@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use shardman_core::reload::ReloadView;
+use shardman_core::reload::{ReloadEffect, ReloadView};
 use tokio::sync::{mpsc, oneshot};
 
 use super::handle::{ManagerHandle, STOPPED};
@@ -45,17 +45,21 @@ impl ManagerHandle {
         answer.await.unwrap_or_else(|_| Err(gone()))
     }
 
-    /// Exchanges the settings in the owner's next turn. `for_workers` says that
-    /// they change what workers are started with; those that were halted for
-    /// their configuration are started again, and named.
-    pub async fn apply(&self, settings: Settings, for_workers: bool) -> Result<Vec<String>, ReloadError> {
+    /// Exchanges the settings in the owner's next turn. `changes` names the
+    /// variables. Where they change what workers are started with, those that
+    /// were halted for their configuration are started again, and named.
+    pub async fn apply(
+        &self,
+        settings: Settings,
+        changes: Vec<(String, ReloadEffect)>,
+    ) -> Result<Vec<String>, ReloadError> {
         let gone = || ReloadError::Unavailable {
             reason: STOPPED.to_owned(),
         };
         let (reply, answer) = oneshot::channel();
         let request = Request::Reload {
             settings: Arc::new(settings),
-            for_workers,
+            changes,
             reply,
         };
         self.requests.send(request).await.map_err(|_| gone())?;

@@ -99,11 +99,10 @@ impl Reloader {
         let token_now = token.as_deref();
         let mut settings = settings(&args, self.address, token_now, &self.program, pools, assigns);
         settings.inherit = new.inherit;
-        let for_workers = new
-            .changes
-            .iter()
-            .any(|change| change.effect == ReloadEffect::NewWorkers);
-        let freed = self.handle.apply(settings, for_workers).await?;
+        // Their names alone: a value may be secret.
+        let changes = new.changes.iter();
+        let changes = changes.map(|change| (change.variable.clone(), change.effect));
+        let freed = self.handle.apply(settings, changes.collect()).await?;
         // From here on nothing can fail.
         self.webhook.send_replace(webhook(&args, &new.secrets));
         let state = HttpState {

@@ -7,7 +7,7 @@ use shardman_core::reconcile::StopCause;
 use shardman_core::{ShardId, Tick, WorkerId};
 use tracing::{info, warn};
 
-use super::{Alert, AlertKind, Effect, Fleet, Turn};
+use super::{Alert, AlertKind, Effect, Fleet, Ground, Turn};
 use crate::manager::request::Answer;
 use crate::store::Write;
 
@@ -78,7 +78,8 @@ impl Fleet {
                 needs_no_disk @ (Effect::Adopt { .. }
                 | Effect::Bury { .. }
                 | Effect::Stop { .. }
-                | Effect::Alert(_)) => {
+                | Effect::Alert(_)
+                | Effect::AlertOn(..)) => {
                     effects.push(needs_no_disk);
                 }
             }
@@ -218,12 +219,16 @@ impl Fleet {
         };
         // One word is said for all of them, where many lapse together.
         if child.is_none() || !self.brake.is_on() {
-            self.effects.push(Effect::Alert(Alert {
+            let alert = Alert {
                 kind,
                 shard: told,
                 text,
                 last_beat_ms: self.clock.wall_ms().saturating_sub(silent_ms),
-            }));
+            };
+            self.effects.push(match child {
+                Some(_) => Effect::AlertOn(Ground::Lapse, alert),
+                None => Effect::Alert(alert),
+            });
         }
         if let Some(worker) = child {
             self.condemn(worker, shard, now);

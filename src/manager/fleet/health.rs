@@ -160,10 +160,11 @@ impl Fleet {
             Some((Unwell::Blocked, _)) => !blocked,
             None => false,
         };
-        if well {
-            health.cases.remove(&shard);
-        }
+        let over = well.then(|| health.cases.remove(&shard)).flatten();
         let ill = blocked && !health.cases.contains_key(&shard);
+        if let Some(case) = over {
+            self.case_over(shard, &case);
+        }
         if state.is_some() || well {
             let guilds = self
                 .table

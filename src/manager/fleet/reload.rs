@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use shardman_core::reload::ReloadEffect;
+use shardman_core::timeline::{Kind, Subject};
 use shardman_core::{Plan, Tick};
 use tracing::info;
 
@@ -13,7 +15,13 @@ use crate::manager::settings::Settings;
 impl Fleet {
     /// Takes on `settings`, and returns the workers that are no longer halted:
     /// who ended because of its configuration is tried again with another.
-    pub(super) fn reload(&mut self, settings: Arc<Settings>, for_workers: bool, now: Tick) -> Vec<String> {
+    pub(super) fn reload(
+        &mut self,
+        settings: Arc<Settings>,
+        changes: &[(String, ReloadEffect)],
+        now: Tick,
+    ) -> Vec<String> {
+        self.note_reload(changes);
         let before = std::mem::replace(&mut self.settings, settings);
         self.changed = true;
         if before.max_shards() != self.settings.max_shards() {
@@ -21,7 +29,10 @@ impl Fleet {
         }
         // Another mode, or other places, may make another number due.
         self.look_soon();
-        if !for_workers {
+        if !changes
+            .iter()
+            .any(|(_, effect)| *effect == ReloadEffect::NewWorkers)
+        {
             return Vec::new();
         }
         let mut freed = Vec::new();
@@ -34,6 +45,20 @@ impl Fleet {
             }
         }
         freed
+    }
+
+    /// What changed, by name: what a variable says may be secret.
+    fn note_reload(&mut self, changes: &[(String, ReloadEffect)]) {
+        if changes.is_empty() {
+            return;
+        }
+        let each = changes.iter();
+        let each = each.map(|(variable, effect)| format!("{variable} ({})", effect.as_str()));
+        let text = format!(
+            "the configuration was read again: {}",
+            each.collect::<Vec<_>>().join(", ")
+        );
+        self.note(Kind::Reloaded, Subject::fleet(), text);
     }
 
     /// `MAX_SHARDS` is another, as if the manager had been started with it: a

@@ -143,7 +143,7 @@ impl World {
                     .push(Request::Worker(WorkerEvent::Started { worker, process }));
             }
             Effect::Stop { worker, .. } => self.end(|process| process.worker == worker, Exit::Signal(15)),
-            Effect::Adopt { .. } | Effect::Alert(_) => {}
+            Effect::Adopt { .. } | Effect::Alert(_) | Effect::AlertOn(..) => {}
             Effect::Bury { worker } => unreachable!("{worker} leaves nothing behind"),
         }
     }

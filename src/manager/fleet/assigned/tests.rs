@@ -10,13 +10,14 @@ use shardman_core::lease::BeatReport;
 
 use super::*;
 use crate::clock::Clock;
-use crate::manager::fleet::{Dice, Turn};
+use crate::manager::fleet::{Dice, Note, Turn};
 use crate::manager::request::{DiscordNews, Request};
 use crate::manager::settings::Settings;
 use crate::store::{DiscordFacts, MemoryStore, ProcessId, Saved};
 use crate::supervisor::{self, Exit, Processes, WorkerEvent};
 
 mod starts;
+mod told;
 
 const SECOND: u64 = 1_000;
 const HOUR: u64 = 3_600 * SECOND;
@@ -45,6 +46,7 @@ struct Den {
     pids: i32,
     starts: u32,
     alerts: Vec<Alert>,
+    notes: Vec<Note>,
     stopped: Vec<(WorkerId, StopCause)>,
     /// The disk takes no turn that stops somebody, so often.
     refused_stops: u32,
@@ -110,6 +112,7 @@ impl Den {
             pids: 0,
             starts: 0,
             alerts: Vec::new(),
+            notes: Vec::new(),
             stopped: Vec::new(),
             refused_stops: 0,
             identified: Vec::new(),
@@ -142,14 +145,16 @@ impl Den {
     }
 
     fn turn(&mut self) {
-        let turn = self.take_turn();
+        let mut turn = self.take_turn();
         let stops = |effect: &Effect| matches!(effect, Effect::Stop { .. });
         if self.refused_stops > 0 && turn.effects.iter().any(stops) {
             self.refused_stops -= 1;
             let now = self.clock.now();
+            self.notes.extend(self.fleet.still_true(&mut turn));
             assert!(!self.fleet.undo(turn, "the disk is full", now).iter().any(stops));
             return;
         }
+        self.notes.extend(turn.notes);
         for write in turn.writes {
             MemoryStore::apply(&mut self.saved, write);
         }
@@ -161,7 +166,7 @@ impl Den {
                     credential,
                     ..
                 } => self.started(worker, assigned, &credential),
-                Effect::Alert(alert) => self.alerts.push(alert),
+                Effect::Alert(alert) | Effect::AlertOn(_, alert) => self.alerts.push(alert),
                 Effect::Adopt { .. } => {}
                 Effect::Stop { worker, cause } => self.stopped.push((worker, cause)),
                 Effect::Bury { .. } => unreachable!("nobody leaves anything behind"),

@@ -10,7 +10,7 @@ use shardman_core::rolling::Rolling;
 use shardman_core::timeline::{Kind, Subject};
 use shardman_core::wire::ShardState;
 use shardman_core::{ShardId, Tick, WorkerId};
-use tracing::{debug, error, warn};
+use tracing::{debug, error, info, warn};
 
 use super::super::{Alert, AlertKind, Effect, Fleet, Run, Worker};
 use super::{Case, SOON, UNDER_WAY};
@@ -174,6 +174,9 @@ impl Fleet {
         });
         if first {
             self.tell(shard, words);
+        } else if let Some(case) = self.health.cases.get_mut(&shard) {
+            // One word for all shards of a worker, whichever is well first.
+            case.told = true;
         }
         let Some(worker) = worker else {
             return now + LATER;
@@ -254,6 +257,25 @@ impl Fleet {
             text,
             last_beat_ms: self.clock.wall_ms(),
         }));
+    }
+
+    /// A shard serves again; it is said where the trouble was.
+    pub(super) fn case_over(&self, shard: ShardId, case: &Case) {
+        if !case.told {
+            return;
+        }
+        if case.unwell != Unwell::Blocked {
+            info!(shard.id = %shard, "shard {shard} is well again");
+            return;
+        }
+        let worker = self.holder_of(shard);
+        if !self.blocked_workers().contains(&worker) {
+            let who = worker.map_or_else(
+                || "an external holder".to_owned(),
+                |worker| format!("worker {worker}"),
+            );
+            info!(shard.id = %shard, "{who} is blocked no more");
+        }
     }
 
     fn words_for(&self, shard: ShardId, unwell: Unwell, now: Tick) -> String {

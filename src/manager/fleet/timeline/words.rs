@@ -32,6 +32,21 @@ impl Fleet {
         }
     }
 
+    /// A child that is about to start holds the shard without having asked.
+    pub(in crate::manager::fleet) fn note_given(&mut self, shard: ShardId) {
+        let Some(lease) = self.table.lease(shard) else {
+            return;
+        };
+        let Some(worker) = lease.holder.child() else {
+            return;
+        };
+        let (subject, epoch) = (Subject::lease(shard, &lease.holder, lease.epoch), lease.epoch);
+        let started = self.notes.workers.get(worker);
+        let started = started.map(|(_, number)| Arc::clone(number));
+        let text = format!("given to {worker} for its start (epoch {epoch})");
+        self.note_after(Kind::Leased, subject, text, started);
+    }
+
     pub(in crate::manager::fleet) fn note_lost(
         &mut self,
         (shard, epoch): (ShardId, Epoch),
