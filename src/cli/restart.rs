@@ -53,6 +53,10 @@ pub(super) async fn restart(args: RestartArgs) -> anyhow::Result<ExitCode> {
             say_pool(pool);
         }
         let ended = restart_in(&args, pool, workers).await;
+        let ended = match place {
+            0 => ended,
+            _ => ended.with_context(|| format!("it is done in {}", names(&asked[..place]))),
+        };
         if !matches!(ended, Ok(ExitCode::SUCCESS)) {
             say_left(&asked[place + 1..]);
             return ended;
@@ -66,12 +70,16 @@ fn say_pool(pool: &str) {
     println!("pool {pool}:");
 }
 
+fn names(pools: &[(String, Vec<String>)]) -> String {
+    let names: Vec<_> = pools.iter().map(|(pool, _)| pool.as_str()).collect();
+    names.join(", ")
+}
+
 /// What an early end leaves as it was.
 #[expect(clippy::print_stderr, reason = "this is where a command's failure is said")]
 fn say_left(pools: &[(String, Vec<String>)]) {
     if !pools.is_empty() {
-        let names: Vec<_> = pools.iter().map(|(pool, _)| pool.as_str()).collect();
-        eprintln!("shardman: nothing was restarted in: {}", names.join(", "));
+        eprintln!("shardman: nothing was restarted in {}", names(pools));
     }
 }
 
@@ -109,7 +117,7 @@ async fn restart_in(args: &RestartArgs, pool: &str, workers: &[String]) -> anyho
     let path = format!("/fleet/restart?{}", query.finish());
     let answer = manager::post(&args.manager, &path).await?;
     if !answer.status.is_success() {
-        return Err(refusal(&answer)).context("nothing was restarted");
+        return Err(refusal(&answer)).with_context(|| format!("nothing of the pool {pool} was restarted"));
     }
     if answer.body.is_empty() {
         return started();
@@ -138,13 +146,13 @@ async fn hold(args: &RestartArgs) -> anyhow::Result<ExitCode> {
         (
             "/fleet/restart/pause",
             "no further worker is restarted until `shardman restart --continue`",
-            "nothing was paused",
+            "not every restart was paused",
         )
     } else {
         (
             "/fleet/restart/continue",
             "the restart goes on; watch it with `shardman status`",
-            "nothing goes on",
+            "not every restart goes on",
         )
     };
     let answer = manager::post(&args.manager, path).await?;
@@ -162,7 +170,7 @@ async fn cancel(args: &RestartArgs) -> anyhow::Result<ExitCode> {
         println!("no further worker is restarted");
         return Ok(ExitCode::SUCCESS);
     }
-    Err(refusal(&answer)).context("nothing was cancelled")
+    Err(refusal(&answer)).context("not every restart was cancelled")
 }
 
 #[expect(clippy::print_stderr, reason = "this is where a command's failure is said")]

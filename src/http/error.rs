@@ -53,6 +53,8 @@ pub(super) enum Refusal {
     NoWorkerRuns,
     RestartUnderWay,
     NoRestartUnderWay,
+    /// Some pools do it, and some do not; which, in words.
+    Partly(String),
     /// The manager cannot do it now.
     Unavailable {
         reason: String,
@@ -100,7 +102,7 @@ impl Refusal {
             }
             Self::WorkerNotFound => (StatusCode::NOT_FOUND, "Worker Not Found"),
             Self::ShardNotFound => (StatusCode::NOT_FOUND, "Shard Not Found"),
-            Self::ShardNotHeld(reason) => (StatusCode::CONFLICT, reason),
+            Self::ShardNotHeld(reason) | Self::Partly(reason) => (StatusCode::CONFLICT, reason),
             Self::NoWorkerRuns => (StatusCode::CONFLICT, "No worker runs"),
             Self::RestartUnderWay => (
                 StatusCode::CONFLICT,
@@ -140,6 +142,7 @@ impl Refusal {
             | Self::NoWorkerRuns
             | Self::RestartUnderWay
             | Self::NoRestartUnderWay
+            | Self::Partly(_)
             | Self::NotReady { .. }
             | Self::UnknownPath => None,
         }

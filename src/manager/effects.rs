@@ -71,7 +71,7 @@ impl Effects {
                 };
                 self.supervisor.stop(&worker, grace);
             }
-            Effect::Alert(alert) => {
+            Effect::Alert(alert) | Effect::AlertOn(_, alert) => {
                 if self.alerts.try_send(alert).is_err() {
                     debug!("an alert was dropped: nobody takes them as fast as they come");
                 }

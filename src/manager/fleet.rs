@@ -17,7 +17,7 @@ use shardman_core::{Epoch, Plan, SessionId, ShardId, Tick, WorkerId};
 use tokio::sync::oneshot;
 use tracing::info;
 
-use super::alert::{Alert, AlertKind};
+use super::alert::{Alert, AlertKind, Ground};
 use super::handle::{Caller, DisconnectError, IdentifyError};
 use super::request::{Answer, Request};
 use super::settings::Settings;
@@ -78,6 +78,8 @@ pub(super) enum Effect {
         cause: StopCause,
     },
     Alert(Alert),
+    /// An alert that is void if its ground is gone before the turn is over.
+    AlertOn(Ground, Alert),
 }
 
 #[derive(Debug)]
@@ -357,7 +359,11 @@ impl Fleet {
                 Err(error) => drop(reply.send(Err(error))),
             },
             Request::SpendReserve => self.release_reserve(),
-            Request::Reload { settings, reply } => drop(reply.send(self.reload(settings, now))),
+            Request::Reload {
+                settings,
+                changes,
+                reply,
+            } => drop(reply.send(self.reload(settings, &changes, now))),
             Request::Resume { reply } => {
                 let resumed = self.resume_fleet(now);
                 self.answers.push(Answer::Resume { resumed, reply });

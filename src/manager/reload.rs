@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use shardman_core::reload::ReloadView;
+use shardman_core::reload::{ReloadEffect, ReloadView};
 use tokio::sync::{mpsc, oneshot};
 
 use super::handle::{ManagerHandle, STOPPED};
@@ -48,7 +48,12 @@ impl ManagerHandle {
 
     /// Exchanges the settings of every pool in the owner's next turn. Workers
     /// that were halted for their configuration are started again, and named.
-    pub async fn apply(&self, settings: Settings) -> Result<Vec<String>, ReloadError> {
+    /// `changes` names the variables.
+    pub async fn apply(
+        &self,
+        settings: Settings,
+        changes: Vec<(String, ReloadEffect)>,
+    ) -> Result<Vec<String>, ReloadError> {
         let gone = || ReloadError::Unavailable {
             reason: STOPPED.to_owned(),
         };
@@ -56,11 +61,14 @@ impl ManagerHandle {
         let mut of_pools: Vec<_> = others.collect();
         of_pools.insert(0, settings);
         let mut answers = Vec::new();
+        // Told once, by the first of them.
+        let mut changes = changes;
         for settings in of_pools {
             let (reply, answer) = oneshot::channel();
             let pool = settings.pool.clone();
             let request = Request::Reload {
                 settings: Arc::new(settings),
+                changes: std::mem::take(&mut changes),
                 reply,
             };
             self.requests

@@ -288,3 +288,51 @@ fn a_child_is_bound_to_its_pool() {
     assert_eq!(take("/connect", &secret_of("own-0")).status, 401);
     assert!(shardman.stop().success());
 }
+
+#[test]
+fn a_restart_of_all_pools_names_those_that_begin_and_those_that_do_not() {
+    let mut shardman = Shardman::up(&[
+        ("POOLS", "slow,web"),
+        (
+            "POOL_SLOW_COMMAND",
+            "trap '' TERM; echo up; while :; do sleep 0.1; done",
+        ),
+        ("POOL_SLOW_REGISTER", "process"),
+        ("POOL_SLOW_STOP_SECONDS", "15"),
+        ("POOL_WEB_COMMAND", LOOP),
+        ("POOL_WEB_REGISTER", "process"),
+    ]);
+    wait_whole(&shardman, "slow");
+    wait_whole(&shardman, "web");
+    eventually(seconds(10.0), "it is deaf to TERM", || {
+        log_of(&shardman, "slow-0").contains("up").then_some(())
+    });
+    let before = [pids(&shardman, "slow"), pids(&shardman, "web")];
+    let restart = |body: &str| post(shardman.address, "/fleet/restart", SECRET, body);
+    let begun = restart(r#"{"pool":"slow"}"#);
+    assert_eq!(begun.status, 202, "{}", begun.body);
+    let partly = restart("");
+    assert_eq!(
+        (partly.status, partly.json()["detail"].as_str()),
+        (
+            409,
+            Some("it is done in web, and not in slow (a restart is under way)")
+        ),
+        "{}",
+        partly.body
+    );
+    eventually(seconds(20.0), "the other pool is restarted all the same", || {
+        let now = pids(&shardman, "web");
+        (now.len() == 1 && now != before[1]).then_some(())
+    });
+    let alone = restart(r#"{"pool":"slow"}"#);
+    assert_eq!(alone.status, 409, "{}", alone.body);
+    assert!(alone.body.contains("A restart is under way"), "{}", alone.body);
+    // The slow one need not be waited for.
+    signal(before[0]["slow-0"], Signal::KILL);
+    eventually(seconds(20.0), "its restart is done", || {
+        let restart = pool(&shardman, "slow").restart?;
+        (restart.state == "done").then_some(())
+    });
+    assert!(shardman.stop().success());
+}

@@ -111,6 +111,16 @@ fn each_changed_variable_is_listed_with_what_becomes_of_it() {
         Some("https://a.example")
     );
     assert_eq!(manager.fleet().planned, 3);
+    let told = crate::timeline::events(&manager, "kind=reloaded");
+    assert_eq!(told.len(), 1, "the one in which something changed: {told:?}");
+    let words = told[0]["cause"].as_str().unwrap();
+    for part in [
+        "the configuration was read again: CORS_ORIGINS (applied), DATABASE_URL (applies to workers",
+        "MAX_SHARDS (applied), OPERATOR_SECRET (needs a restart of the manager)",
+    ] {
+        assert!(words.contains(part), "{words}");
+    }
+    assert!(!words.contains("boss") && !words.contains("hush"), "{words}");
     // The operators' secret is not in force, so the shared one still operates.
     let view = reload(&manager);
     assert_eq!(

@@ -102,7 +102,10 @@ impl Reloader {
         let token_now = token.as_deref();
         let mut settings = settings(&args, self.address, token_now, &self.program, pools, assigns);
         settings.inherit = new.inherit;
-        let freed = self.handle.apply(settings).await?;
+        // Their names alone: a value may be secret.
+        let changes = new.changes.iter();
+        let changes = changes.map(|change| (change.variable.clone(), change.effect));
+        let freed = self.handle.apply(settings, changes.collect()).await?;
         // From here on nothing can fail.
         self.webhook.send_replace(webhook(&args, &secrets));
         let state = HttpState {

@@ -78,6 +78,7 @@ impl From<RestartError> for Refusal {
             RestartError::NothingRuns => Self::NoWorkerRuns,
             RestartError::UnderWay => Self::RestartUnderWay,
             RestartError::NotUnderWay => Self::NoRestartUnderWay,
+            RestartError::Partly { .. } => Self::Partly(error.to_string()),
             RestartError::Unavailable { reason } => Self::Unavailable {
                 reason,
                 retry_seconds: RELEASE_RETRY_SECONDS,

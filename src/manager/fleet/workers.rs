@@ -222,6 +222,7 @@ impl Fleet {
             entry.run = Run::Running;
             entry.restarts_at_once = false;
             entry.stopped_for = None;
+            entry.killed_at = None;
         }
     }
 
@@ -254,6 +255,10 @@ impl Fleet {
             started_at_ms: self.clock.wall_ms(),
         };
         self.note_start(&worker, shards);
+        for (shard, _) in &assigned {
+            self.note_given(*shard);
+            self.health.lease_changed(*shard, now);
+        }
         // The next manager must find it even if this one dies right after the
         // start, so the intent is durable first.
         self.writes.push(Write::Worker(record.clone()));
