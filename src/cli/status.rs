@@ -84,9 +84,9 @@ fn render(fleet: &FleetView) -> String {
     text
 }
 
-/// How far a planned restart is that has not come to its end.
+/// How far a planned restart is. One that is paused is among the troubles.
 fn restarting(restart: Option<&RestartView>) -> String {
-    let open = |restart: &&RestartView| restart.on_hold || ["running", "paused"].contains(&&*restart.state);
+    let open = |restart: &&RestartView| restart.on_hold || restart.state == "running";
     restart
         .filter(open)
         .map_or_else(String::new, |restart| format!("{}\n", restart::progress(restart)))

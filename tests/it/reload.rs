@@ -111,7 +111,10 @@ fn each_changed_variable_is_listed_with_what_becomes_of_it() {
         Some("https://a.example")
     );
     assert_eq!(manager.fleet().planned, 3);
-    let told = crate::timeline::events(&manager, "kind=reloaded");
+    let told = eventually(seconds(5.0), "it is told", || {
+        let told = crate::timeline::events(&manager, "kind=reloaded");
+        (!told.is_empty()).then_some(told)
+    });
     assert_eq!(told.len(), 1, "the one in which something changed: {told:?}");
     let words = told[0]["cause"].as_str().unwrap();
     for part in [
