@@ -14,9 +14,9 @@ use tracing::{error, info, warn};
 
 use super::{SIM_TOKEN, bot_token, settings};
 use crate::alerts::Targets;
-use crate::config::{ConfigError, UpArgs};
+use crate::config::{ConfigError, UpArgs, Written};
 use crate::http::{self, HttpState};
-use crate::manager::{ManagerHandle, PoolSettings, ReloadCall, ReloadError};
+use crate::manager::{ManagerHandle, ReloadCall, ReloadError};
 use crate::systemd;
 
 /// Everything that a new configuration is told to.
@@ -25,7 +25,6 @@ pub(super) struct Reloader {
     pub(super) args: UpArgs,
     pub(super) address: SocketAddr,
     pub(super) program: PathBuf,
-    pub(super) pools: Vec<PoolSettings>,
     pub(super) assigns: bool,
     pub(super) handle: ManagerHandle,
     pub(super) targets: watch::Sender<Targets>,
@@ -78,19 +77,23 @@ impl Reloader {
         let bad = |error: ConfigError| ReloadError::BadConfiguration(error.to_string());
         let mut source = self.args.source.clone();
         let new = source.reload().map_err(bad)?;
-        let mut args = new.args;
+        // What is accepted here, a manager can also be started with.
+        check(&new.whole).map_err(bad)?;
+        let Written {
+            mut args,
+            secrets,
+            pools,
+        } = new.applied;
         // A simulator of our own chose them.
         args.discord_api_url.clone_from(&self.args.discord_api_url);
         args.data_dir.clone_from(&self.args.data_dir);
         let token = match (args.sim, &self.token) {
             (Some(_), _) => Some(SIM_TOKEN.to_owned()),
-            (None, Some(_)) => bot_token(&args, &new.secrets).map_err(bad)?,
+            (None, Some(_)) => bot_token(&args, &secrets).map_err(bad)?,
             (None, None) => None,
         };
         let cors = cors(&args).map_err(bad)?;
-        let targets = Targets::new(&new.secrets, args.webhook_content.as_deref()).map_err(bad)?;
-        // The other pools stay as they are.
-        let pools = self.pools.clone();
+        let targets = Targets::new(&secrets, args.webhook_content.as_deref()).map_err(bad)?;
         let assigns = args.assigns().map_err(bad)?;
         if assigns != self.assigns {
             let text =
@@ -100,11 +103,10 @@ impl Reloader {
         let token_now = token.as_deref();
         let mut settings = settings(&args, self.address, token_now, &self.program, pools, assigns);
         settings.inherit = new.inherit;
-        let for_workers = new
-            .changes
-            .iter()
-            .any(|change| change.effect == ReloadEffect::NewWorkers);
-        let freed = self.handle.apply(settings, for_workers).await?;
+        // Their names alone: a value may be secret.
+        let changes = new.changes.iter();
+        let changes = changes.map(|change| (change.variable.clone(), change.effect));
+        let freed = self.handle.apply(settings, changes.collect()).await?;
         // From here on nothing can fail.
         self.targets.send_replace(targets);
         let state = HttpState {
@@ -124,6 +126,17 @@ impl Reloader {
     }
 }
 
+/// What else is checked at the start.
+fn check(written: &Written) -> Result<(), ConfigError> {
+    let Written { args, secrets, .. } = written;
+    args.assigns()?;
+    cors(args)?;
+    if args.sim.is_none() {
+        bot_token(args, secrets)?;
+    }
+    Ok(())
+}
+
 /// As SIGTERM does.
 fn end_like_any_other_program() {
     let us = rustix::process::getpid();
@@ -140,6 +153,9 @@ fn tell(view: &ReloadView) {
             ReloadEffect::Applied | ReloadEffect::NewWorkers => info!("{variable} changed: {effect}"),
             ReloadEffect::ManagerRestart | ReloadEffect::Overruled => warn!("{variable} changed: {effect}"),
         }
+    }
+    if !view.freed.is_empty() {
+        info!("no longer halted: {}", view.freed.join(", "));
     }
     if view.workers_lag() {
         info!("for the workers that run: shardman restart --all");
