@@ -10,6 +10,7 @@ mod beat;
 mod body;
 mod connect;
 mod cors;
+mod dashboard;
 mod docs;
 mod error;
 mod events;

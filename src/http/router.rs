@@ -11,8 +11,8 @@ use axum::routing::{MethodRouter, delete, get, post};
 
 use super::error::{self, Refusal};
 use super::{
-    HttpState, beat, connect, cors, docs, events, fleet, health, identify, logs, plan, reload, restart,
-    session, status,
+    HttpState, beat, connect, cors, dashboard, docs, events, fleet, health, identify, logs, plan, reload,
+    restart, session, status,
 };
 
 /// One path, its methods as the `Allow` header names them, and who answers.
@@ -50,6 +50,8 @@ fn routes() -> Vec<Route> {
         route("/ready", "GET", get(health::ready)),
         route("/openapi.json", "GET", get(docs::openapi)),
         route("/docs", "GET", get(docs::page)),
+        route("/", "GET", get(dashboard::page)),
+        route("/assets/{name}", "GET", get(dashboard::asset)),
     ]
 }
 
