@@ -33,7 +33,11 @@ mod router;
 mod secret;
 mod serve;
 mod session;
+mod sign_in;
 mod status;
+#[cfg(test)]
+mod wall_tests;
+mod who;
 
 pub use cors::{OriginError, parse_origins};
 pub use docs::OPENAPI;

@@ -27,6 +27,7 @@ mod request;
 mod restarts;
 mod settings;
 mod timeline;
+mod tokens;
 mod view;
 #[cfg(test)]
 mod world_tests;
@@ -43,6 +44,7 @@ pub use request::DiscordNews;
 pub use restarts::{RestartError, RestartRequest};
 pub use settings::{Count, PoolSettings, Register, RescaleMode, RestartRule, Settings, WorkerProgram};
 pub use timeline::MAX_READERS;
+pub use tokens::{Credential, MAX_SHARE_DAYS, Role, SignInError, SignedIn};
 pub use view::Summary;
 
 use crate::clock::Clock;

@@ -22,6 +22,7 @@ pub mod resume;
 pub mod rolling;
 pub mod tick;
 pub mod timeline;
+pub mod tries;
 pub mod wall;
 pub mod wire;
 
