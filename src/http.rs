@@ -19,6 +19,7 @@ mod fleet;
 mod health;
 mod identify;
 mod json;
+mod live;
 mod logs;
 #[cfg(test)]
 mod manager_tests;

@@ -20,6 +20,7 @@ mod effects;
 mod fleet;
 mod handle;
 mod keys;
+mod live;
 mod log;
 mod pools;
 mod reload;
@@ -38,6 +39,7 @@ pub use handle::{
     BeatError, BeatReport, Caller, ConnectError, ConnectRequest, Connection, DisconnectError, IdentifyError,
     IdentifyOutcome, IdentifyPlan, ManagerHandle, RescaleError,
 };
+pub use live::{MAX_VIEWERS, News, Viewer};
 pub use log::LogSpan;
 pub use reload::{ReloadCall, ReloadError};
 pub use request::DiscordNews;
@@ -143,6 +145,7 @@ impl<S: LeaseStore> Manager<S> {
             wake: Notify::new(),
             summary: watch::Sender::new(Summary::default()),
             history,
+            live: live::Live::default(),
             turns: AtomicU64::new(0),
             reloads: std::sync::OnceLock::new(),
         });

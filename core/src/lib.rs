@@ -13,6 +13,7 @@ pub mod id;
 pub mod identify;
 pub mod lease;
 pub mod ledger;
+pub mod live;
 pub mod plan;
 pub mod reconcile;
 pub mod reload;
