@@ -17,6 +17,7 @@ mod events;
 mod field;
 mod fleet;
 mod health;
+mod history;
 mod identify;
 mod json;
 mod live;

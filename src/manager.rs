@@ -12,6 +12,7 @@ use shardman_core::timeline::Kind;
 use shardman_core::{PoolId, Tick};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
 
 mod alert;
@@ -26,6 +27,7 @@ mod pools;
 mod reload;
 mod request;
 mod restarts;
+mod series;
 mod settings;
 mod timeline;
 mod tokens;
@@ -44,6 +46,7 @@ pub use log::LogSpan;
 pub use reload::{ReloadCall, ReloadError};
 pub use request::DiscordNews;
 pub use restarts::{RestartError, RestartRequest};
+pub use series::Chart;
 pub use settings::{Count, PoolSettings, Register, RescaleMode, RestartRule, Settings, WorkerProgram};
 pub use timeline::MAX_READERS;
 pub use tokens::{Credential, MAX_SHARE_DAYS, Role, SignInError, SignedIn};
@@ -146,6 +149,7 @@ impl<S: LeaseStore> Manager<S> {
             summary: watch::Sender::new(Summary::default()),
             history,
             live: live::Live::default(),
+            seen: series::Seen::default(),
             turns: AtomicU64::new(0),
             reloads: std::sync::OnceLock::new(),
         });
@@ -178,6 +182,7 @@ impl<S: LeaseStore> Manager<S> {
     pub async fn run(mut self, shutdown: CancellationToken) {
         let mut batch = Vec::new();
         let shared = Arc::clone(&self.shared);
+        let _looks = AbortOnDropHandle::new(tokio::spawn(series::watch(Arc::clone(&shared))));
         loop {
             let asleep = shared.clock.now();
             let due = self.due(asleep);

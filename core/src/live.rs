@@ -22,6 +22,9 @@ const SAME_MOMENT: f64 = 2.0;
 /// The part by which a figure has to move.
 const SAME_FIGURE: f64 = 0.02;
 
+/// The powers of two by which a rate has to move, about: a half.
+const HALF: f64 = 0.6;
+
 /// A loop that lags by less is as good as one that does not, in seconds.
 const NO_LAG: f64 = 0.05;
 
@@ -255,6 +258,7 @@ fn shard_sign(row: &ShardView, now: Tick) -> Sign {
             row.guild_count.map(|count| count as f64),
             row.deaf_after,
             row.loop_lag.map(|lag| if lag < NO_LAG { 0.0 } else { lag }),
+            row.events_per_second.map(coarse),
         ],
     }
 }
@@ -278,7 +282,18 @@ fn worker_sign(row: &WorkerView, now: Tick) -> Sign {
             row.restart_in.map(|seconds| now + seconds),
             row.uptime.map(|age| now - age),
         ],
-        figures: Vec::new(),
+        figures: vec![
+            row.memory_bytes.map(|bytes| bytes as f64),
+            row.cpu_percent.map(coarse),
+        ],
+    }
+}
+
+/// A rate is never the same twice: it is news when it is another by half.
+fn coarse(per_second: f64) -> f64 {
+    match per_second < 1.0 {
+        true => per_second.ceil(),
+        false => 2_f64.powf((per_second.log2() / HALF).round() * HALF),
     }
 }
 

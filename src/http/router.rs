@@ -11,8 +11,8 @@ use axum::routing::{MethodRouter, delete, get, post};
 
 use super::error::{self, Refusal};
 use super::{
-    HttpState, beat, connect, cors, dashboard, docs, events, fleet, health, identify, live, logs, plan,
-    reload, restart, session, sign_in, status,
+    HttpState, beat, connect, cors, dashboard, docs, events, fleet, health, history, identify, live, logs,
+    plan, reload, restart, session, sign_in, status,
 };
 
 /// One path, its methods as the `Allow` header names them, and who answers.
@@ -32,6 +32,7 @@ fn routes() -> Vec<Route> {
         route("/status", "GET", get(status::status)),
         route("/fleet", "GET", get(fleet::fleet)),
         route("/fleet/live", "GET", get(live::live)),
+        route("/history", "GET", get(history::history)),
         route("/events", "GET", get(events::events)),
         route("/fleet/resume", "POST", post(fleet::resume)),
         route("/plan", "GET, POST", get(plan::get).post(plan::post)),

@@ -20,6 +20,7 @@ use super::live::Live;
 use super::pools::{self, Pools};
 use super::reload::ReloadCall;
 use super::request::{DiscordNews, Request};
+use super::series::Seen;
 use super::timeline::History;
 use super::view::{self, Summary};
 use crate::clock::Clock;
@@ -141,6 +142,7 @@ pub(super) struct Shared {
     pub(super) summary: watch::Sender<Summary>,
     pub(super) history: History,
     pub(super) live: Live,
+    pub(super) seen: Seen,
     /// How often the owner has turned.
     pub(super) turns: AtomicU64,
     /// Who reads the configuration again, where somebody can.

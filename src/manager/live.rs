@@ -135,11 +135,16 @@ impl Viewer {
 impl Shared {
     /// What `GET /fleet` shows.
     pub(super) fn view(&self) -> FleetView {
-        FleetView {
+        let mut view = FleetView {
             kill_method: self.means.kill.as_str().to_owned(),
             memory_limit: self.means.memory.map(|by| by.as_str().to_owned()),
             ..super::pools::fleet(self)
+        };
+        self.add_usage(&mut view.workers);
+        for pool in &mut view.pools {
+            self.add_usage(&mut pool.workers);
         }
+        view
     }
 }
 

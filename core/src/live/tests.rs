@@ -172,36 +172,3 @@ fn a_change_has_all_its_members_always() {
         r#"{"fleet":{},"shards":[],"workers":[],"gone":{"shards":[],"workers":[],"pools":[]},"pools":[]}"#
     );
 }
-
-#[test]
-fn a_large_fleet_in_which_nothing_happens_costs_little() {
-    let with = |count: u32, seconds: f64| {
-        let row = |number| ShardView {
-            shard: ShardId::new(number, count).unwrap(),
-            beat_age: Some(seconds),
-            ..shard(0)
-        };
-        FleetView {
-            shards: (0..count).map(row).collect(),
-            ..older(seconds)
-        }
-    };
-    let cost = |count| {
-        let mut told = Told::all(&with(count, 0.0), tick(0.0));
-        let views: Vec<_> = (1..=20)
-            .map(|second| (with(count, f64::from(second)), f64::from(second)))
-            .collect();
-        let began = std::time::Instant::now();
-        for (mut view, second) in views {
-            view.shards
-                .iter_mut()
-                .for_each(|row| row.condition_age = Some(100.0 + second));
-            assert!(told.next(view, tick(second)).is_empty());
-        }
-        began.elapsed() / 20
-    };
-    let (some, many) = (cost(512), cost(4096));
-    println!("one look at 512 shards: {some:?}, at 4,096: {many:?}");
-    // In proportion, and not with its square.
-    assert!(many < some * 40 + Duration::from_millis(5), "{some:?} {many:?}");
-}
