@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Response, Shardman, call, eventually, get, seconds, signal};
+use crate::support::{Response, Shardman, Sim, call, eventually, get, seconds, signal};
 
 const OWN: (&str, &str) = ("Sec-Fetch-Site", "same-origin");
 
@@ -74,8 +74,14 @@ fn a_browser_signs_in_and_steers_only_from_the_managers_own_page() {
     assert_eq!(sign_in(at, &json!({"secret": "wrong"})).status, 401);
     let operator = cookie(&sign_in(at, &json!({"secret": "test-secret"})));
     let standing = call(at, "GET", "/sign-in", &[("Cookie", &operator)], None).json();
-    assert_eq!((&standing["role"], &standing["open"]), (&json!("operator"), &json!(false)));
-    assert_eq!(call(at, "GET", "/fleet", &[("Cookie", &operator)], None).status, 200);
+    assert_eq!(
+        (&standing["role"], &standing["open"]),
+        (&json!("operator"), &json!(false))
+    );
+    assert_eq!(
+        call(at, "GET", "/fleet", &[("Cookie", &operator)], None).status,
+        200
+    );
 
     // The same request, from its own page and from elsewhere.
     let resume = |headers: &[(&str, &str)]| {
@@ -95,21 +101,37 @@ fn a_browser_signs_in_and_steers_only_from_the_managers_own_page() {
         assert_eq!(resume(&[other]), 403, "{other:?}");
     }
     // A worker's call takes no cookie: it would take a shard.
-    assert_eq!(call(at, "GET", "/connect", &[("Cookie", &operator), OWN], None).status, 422);
+    assert_eq!(
+        call(at, "GET", "/connect", &[("Cookie", &operator), OWN], None).status,
+        422
+    );
     assert_eq!(shardman.fleet().leased, 0);
 
     // The session outlives the manager, and ends with the secret.
     shardman.kill();
     shardman.start();
-    assert_eq!(call(at, "GET", "/fleet", &[("Cookie", &operator)], None).status, 200);
+    assert_eq!(
+        call(at, "GET", "/fleet", &[("Cookie", &operator)], None).status,
+        200
+    );
     shardman.kill();
     shardman.set("OPERATOR_SECRET", "another");
     shardman.start();
-    assert_eq!(call(at, "GET", "/fleet", &[("Cookie", &operator)], None).status, 401);
+    assert_eq!(
+        call(at, "GET", "/fleet", &[("Cookie", &operator)], None).status,
+        401
+    );
     let workers = sign_in(at, &json!({"secret": "test-secret"}));
-    assert!(workers.status == 401 && workers.body.contains("OPERATOR_SECRET"), "{}", workers.body);
+    assert!(
+        workers.status == 401 && workers.body.contains("OPERATOR_SECRET"),
+        "{}",
+        workers.body
+    );
     let operator = cookie(&sign_in(at, &json!({"secret": "another"})));
-    assert_eq!(call(at, "GET", "/fleet", &[("Cookie", &operator)], None).status, 200);
+    assert_eq!(
+        call(at, "GET", "/fleet", &[("Cookie", &operator)], None).status,
+        200
+    );
     assert!(!shardman.log().contains("shardman_session") && !shardman.log().contains("another"));
     assert!(shardman.stop().success());
 }
@@ -125,7 +147,10 @@ fn a_shared_link_lets_look_and_nothing_else() {
     assert_eq!(shared["path"], format!("/#share={token}"));
     let signed = sign_in(at, &json!({ "share": token }));
     let body = signed.json();
-    assert_eq!((&body["role"], &body["expires_at"]), (&json!("viewer"), &shared["expires_at"]));
+    assert_eq!(
+        (&body["role"], &body["expires_at"]),
+        (&json!("viewer"), &shared["expires_at"])
+    );
     let viewer = cookie(&signed);
     let headers = [("Cookie", &*viewer), OWN];
     for path in ["/fleet", "/events", "/history", "/plan", "/status"] {
@@ -152,7 +177,13 @@ fn a_shared_link_lets_look_and_nothing_else() {
 
 #[test]
 fn the_live_stream_shows_a_worker_killed_and_back_and_the_history_fills() {
-    let mut shardman = Shardman::up_with_sim(4);
+    let sim = Sim::start(4, 4, &[]);
+    sim.load(40.0);
+    let mut shardman = Shardman::up(&[
+        ("DISCORD_API_URL", &*sim.url()),
+        ("SHARDS_PER_WORKER", "4"),
+        ("MAX_SECONDS", "15"),
+    ]);
     let at = shardman.address;
     let operator = cookie(&sign_in(at, &json!({"secret": "test-secret"})));
     shardman.wait_ready(seconds(60.0));
@@ -193,7 +224,10 @@ fn the_live_stream_shows_a_worker_killed_and_back_and_the_history_fills() {
     shardman.wait_ready(seconds(60.0));
     eventually(seconds(40.0), "the history fills", || {
         let history = get(at, "/history?seconds=60", "test-secret").json();
-        assert_eq!((&history["step_seconds"], history["end"].is_u64()), (&json!(10), true));
+        assert_eq!(
+            (&history["step_seconds"], history["end"].is_u64()),
+            (&json!(10), true)
+        );
         let last = |name: &str| {
             let line = history["series"][name].as_array().unwrap();
             assert_eq!(line.len(), 6);
@@ -206,7 +240,10 @@ fn the_live_stream_shows_a_worker_killed_and_back_and_the_history_fills() {
     });
     let shard = get(at, "/history?shard=0", "test-secret").json();
     let guilds = shard["series"]["guilds"].as_array().unwrap();
-    assert!(guilds.len() == 60 && guilds.iter().any(Value::is_number), "{shard}");
+    assert!(
+        guilds.len() == 60 && guilds.iter().any(Value::is_number),
+        "{shard}"
+    );
     let fleet = shardman.fleet();
     assert!(fleet.shards.iter().any(|row| row.events_per_second.is_some()));
     for row in &fleet.workers {
