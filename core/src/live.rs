@@ -20,7 +20,7 @@ const FIGURES_EVERY: Duration = Duration::from_secs(5);
 const SAME_MOMENT: f64 = 2.0;
 
 /// The part by which a figure has to move.
-const SAME_FIGURE: f64 = 0.02;
+const SAME_FIGURE: f64 = 0.1;
 
 /// The powers of two by which a rate has to move, about: a half.
 const HALF: f64 = 0.6;
@@ -82,6 +82,7 @@ struct Sign {
     words: Vec<Option<String>>,
     numbers: Vec<Option<i64>>,
     /// Told in time. Those of a moment are seconds of our clock.
+    counts: Vec<Option<i64>>,
     moments: Vec<Option<f64>>,
     figures: Vec<Option<f64>>,
 }
@@ -217,7 +218,8 @@ impl Sign {
             return true;
         }
         after >= FIGURES_EVERY
-            && (differ(&self.moments, &other.moments, |a, b| (a - b).abs() <= SAME_MOMENT)
+            && (self.counts != other.counts
+                || differ(&self.moments, &other.moments, |a, b| (a - b).abs() <= SAME_MOMENT)
                 || differ(&self.figures, &other.figures, |a, b| {
                     (a - b).abs() <= SAME_FIGURE * a.abs().max(b.abs())
                 }))
@@ -247,6 +249,7 @@ fn shard_sign(row: &ShardView, now: Tick) -> Sign {
             row.epoch.map(|epoch| i64::try_from(epoch.0).unwrap_or(i64::MAX)),
             row.close_code.map(i64::from),
         ],
+        counts: vec![row.guild_count],
         moments: vec![
             row.condition_age
                 .map(|age| now - age)
@@ -255,7 +258,6 @@ fn shard_sign(row: &ShardView, now: Tick) -> Sign {
         ],
         figures: vec![
             row.latency,
-            row.guild_count.map(|count| count as f64),
             row.deaf_after,
             row.loop_lag.map(|lag| if lag < NO_LAG { 0.0 } else { lag }),
             row.events_per_second.map(coarse),
@@ -277,6 +279,7 @@ fn worker_sign(row: &WorkerView, now: Tick) -> Sign {
             Some(row.holding.into()),
             Some(row.exits.into()),
         ],
+        counts: Vec::new(),
         moments: vec![
             row.deadline_in.map(|seconds| now + seconds),
             row.restart_in.map(|seconds| now + seconds),

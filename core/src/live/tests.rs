@@ -92,17 +92,27 @@ fn figures_are_told_every_five_seconds_at_most_and_not_for_a_trifle() {
     let mut times = 0;
     for second in 1..=60 {
         let second = f64::from(second);
-        times += told
-            .next(at(0.1 + second / 100.0, second), tick(second))
-            .shards
-            .len();
+        let latency = if second % 2.0 == 0.0 { 0.1 } else { 0.2 };
+        times += told.next(at(latency, second), tick(second)).shards.len();
     }
     assert_eq!(times, 12);
-    assert!(told.next(at(0.701, 66.0), tick(66.0)).is_empty());
+    assert!(told.next(at(0.105, 66.0), tick(66.0)).is_empty());
     // What waited for its time is told then.
     assert!(told.next(at(0.9, 66.0), tick(66.0)).shards.len() == 1);
     assert!(told.next(at(1.5, 68.0), tick(68.0)).is_empty());
     assert!(told.next(at(1.5, 71.0), tick(71.0)).shards.len() == 1);
+}
+
+#[test]
+fn one_guild_more_is_told_in_time() {
+    let mut told = told();
+    let with = |seconds| {
+        let mut view = older(seconds);
+        view.shards[0].guild_count = Some(11);
+        view
+    };
+    assert!(told.next(with(4.0), tick(4.0)).is_empty());
+    assert_eq!(told.next(with(5.0), tick(5.0)).shards.len(), 1);
 }
 
 #[test]
