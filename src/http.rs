@@ -10,14 +10,17 @@ mod beat;
 mod body;
 mod connect;
 mod cors;
+mod dashboard;
 mod docs;
 mod error;
 mod events;
 mod field;
 mod fleet;
 mod health;
+mod history;
 mod identify;
 mod json;
+mod live;
 mod logs;
 #[cfg(test)]
 mod manager_tests;
@@ -32,7 +35,11 @@ mod router;
 mod secret;
 mod serve;
 mod session;
+mod sign_in;
 mod status;
+#[cfg(test)]
+mod wall_tests;
+mod who;
 
 pub use cors::{OriginError, parse_origins};
 pub use docs::OPENAPI;

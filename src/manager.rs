@@ -12,6 +12,7 @@ use shardman_core::timeline::Kind;
 use shardman_core::{PoolId, Tick};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{error, info, warn};
 
 mod alert;
@@ -20,13 +21,16 @@ mod effects;
 mod fleet;
 mod handle;
 mod keys;
+mod live;
 mod log;
 mod pools;
 mod reload;
 mod request;
 mod restarts;
+mod series;
 mod settings;
 mod timeline;
+mod tokens;
 mod view;
 #[cfg(test)]
 mod world_tests;
@@ -37,12 +41,15 @@ pub use handle::{
     BeatError, BeatReport, Caller, ConnectError, ConnectRequest, Connection, DisconnectError, IdentifyError,
     IdentifyOutcome, IdentifyPlan, ManagerHandle, RescaleError,
 };
+pub use live::{MAX_VIEWERS, News, Viewer};
 pub use log::LogSpan;
 pub use reload::{ReloadCall, ReloadError};
 pub use request::DiscordNews;
 pub use restarts::{RestartError, RestartRequest};
+pub use series::Chart;
 pub use settings::{Count, PoolSettings, Register, RescaleMode, RestartRule, Settings, WorkerProgram};
 pub use timeline::MAX_READERS;
+pub use tokens::{Credential, MAX_SHARE_DAYS, Role, SignInError, SignedIn};
 pub use view::Summary;
 
 use crate::clock::Clock;
@@ -141,6 +148,8 @@ impl<S: LeaseStore> Manager<S> {
             wake: Notify::new(),
             summary: watch::Sender::new(Summary::default()),
             history,
+            live: live::Live::default(),
+            seen: series::Seen::default(),
             turns: AtomicU64::new(0),
             reloads: std::sync::OnceLock::new(),
         });
@@ -173,6 +182,7 @@ impl<S: LeaseStore> Manager<S> {
     pub async fn run(mut self, shutdown: CancellationToken) {
         let mut batch = Vec::new();
         let shared = Arc::clone(&self.shared);
+        let _looks = AbortOnDropHandle::new(tokio::spawn(series::watch(Arc::clone(&shared))));
         loop {
             let asleep = shared.clock.now();
             let due = self.due(asleep);

@@ -23,6 +23,7 @@ mod orphans;
 mod output;
 pub(crate) mod pressure;
 mod unix;
+mod usage;
 
 pub use exec_child::exec_child;
 use hold::{Hold, Holds};
@@ -30,6 +31,7 @@ pub use hold::{KillMethod, Limits, Means, MemoryLimit};
 pub(crate) use output::Logs;
 pub(crate) use unix::hash;
 pub use unix::raise_descriptor_limit;
+pub(crate) use usage::Usages;
 
 /// Stop requests that may wait for one child: one to end, one to end it now.
 const STOP_REQUESTS: usize = 4;

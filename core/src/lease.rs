@@ -174,7 +174,7 @@ impl LeaseTable {
         lease.last_beat = now;
         lease.heard = true;
         lease.deadline = lease.deadline.max(now + lease.ttl);
-        lease.figures.merge(report);
+        lease.figures.merge(report, now);
         Ok(Beaten {
             shard,
             change,

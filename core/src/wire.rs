@@ -10,9 +10,11 @@ use crate::id::Epoch;
 
 mod fleet;
 mod plan;
+mod status;
 
 pub use fleet::{FleetView, PoolView, RestartView, ShardView, StartsView, WorkerStarts, WorkerView};
 pub use plan::{PlanReport, PlanRequest, PlanView, RescaleView};
+pub use status::{Status, StatusShard};
 
 /// The answer to `GET /connect` in the current version of the API, with the
 /// native additions behind the four published fields.
@@ -97,6 +99,9 @@ pub struct Beat {
     /// Seconds that the worker's own loop lags behind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loop_lag: Option<f64>,
+    /// Gateway events that this lease has had so far.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_count: Option<u64>,
     /// The close code with which Discord ended the gateway connection, in the
     /// `disconnected` beat that follows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -194,24 +199,6 @@ pub struct IdentifyAnswer {
     pub permit: Option<u64>,
     /// Seconds that the permit stays open, or that the wait is likely to last.
     pub seconds: f64,
-}
-
-/// The answer to `GET /status`, as published.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Status {
-    pub total_shards: u32,
-    pub shards: Vec<StatusShard>,
-}
-
-/// One leased shard in [`Status`].
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct StatusShard {
-    pub shard_id: u32,
-    /// RFC 3339, UTC, microseconds.
-    pub last_beat: String,
-    pub guild_count: Option<i64>,
-    pub latency: Option<f64>,
-    pub extra: Option<Box<RawValue>>,
 }
 
 /// The body of every refusal but a 422.

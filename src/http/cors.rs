@@ -1,4 +1,5 @@
-//! Which web pages of other origins may call the API, as `CORS_ORIGINS` says.
+//! Which web pages of other origins may call the API, as `CORS_ORIGINS` says:
+//! with a secret of their own, never with the cookie of whoever is signed in.
 
 use axum::http::{HeaderValue, Method, Uri};
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
@@ -49,7 +50,6 @@ pub(super) fn layer(origins: &[HeaderValue]) -> Option<CorsLayer> {
     };
     let layer = CorsLayer::new()
         .allow_origin(origins)
-        .allow_credentials(true)
         .allow_methods([Method::GET, Method::POST, Method::DELETE])
         .allow_headers(AllowHeaders::mirror_request());
     Some(layer)

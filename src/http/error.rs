@@ -2,6 +2,9 @@
 //! refusal. No other file knows a status code, and no refusal ever repeats a
 //! secret.
 
+mod access;
+mod of_manager;
+
 use std::borrow::Cow;
 
 use axum::http::header::{ALLOW, CONTENT_TYPE, LOCATION, RETRY_AFTER};
@@ -10,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use shardman_core::wire::Detail;
 
-mod of_manager;
+pub(super) use access::Access;
 
 /// Which of the two published versions a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +66,8 @@ pub(super) enum Refusal {
     NotReady {
         reason: String,
     },
+    /// Of somebody with a browser.
+    Access(Access),
     UnknownPath,
     /// The path exists, and has these methods.
     WrongMethod {
@@ -112,6 +117,7 @@ impl Refusal {
             Self::Unavailable { reason, .. } | Self::NotReady { reason } => {
                 (StatusCode::SERVICE_UNAVAILABLE, reason)
             }
+            Self::Access(access) => access.status_and_detail(),
             Self::UnknownPath => (StatusCode::NOT_FOUND, "Not Found"),
             Self::WrongMethod { .. } => (StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed"),
         }
@@ -121,6 +127,7 @@ impl Refusal {
     fn header(&self) -> Option<(axum::http::HeaderName, HeaderValue)> {
         match self {
             Self::Unavailable { retry_seconds, .. } => Some((RETRY_AFTER, (*retry_seconds).into())),
+            Self::Access(access) => Some((RETRY_AFTER, access.retry_seconds()?.into())),
             Self::WrongMethod { allow } => Some((ALLOW, HeaderValue::from_static(allow))),
             Self::Invalid(_)
             | Self::UnreadableBody
@@ -164,6 +171,12 @@ impl IntoResponse for Refusal {
             response.headers_mut().insert(name, value);
         }
         response
+    }
+}
+
+impl From<Access> for Refusal {
+    fn from(access: Access) -> Self {
+        Self::Access(access)
     }
 }
 
@@ -270,49 +283,4 @@ impl Flaw {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::manager::{BeatError, ConnectError, DisconnectError, IdentifyError};
-
-    fn status_of(refusal: Refusal) -> u16 {
-        refusal.into_response().status().as_u16()
-    }
-
-    #[test]
-    fn an_unavailable_manager_says_when_to_come_back() {
-        let refusal = Refusal::Unavailable {
-            reason: "the disk is full".to_owned(),
-            retry_seconds: 7,
-        };
-        let response = refusal.into_response();
-        assert_eq!(response.status().as_u16(), 503);
-        assert_eq!(response.headers()[RETRY_AFTER], "7");
-    }
-
-    #[test]
-    fn a_wrong_method_names_the_right_ones() {
-        let response = Refusal::WrongMethod { allow: "GET, POST" }.into_response();
-        assert_eq!(response.status().as_u16(), 405);
-        assert_eq!(response.headers()[ALLOW], "GET, POST");
-    }
-
-    #[test]
-    fn the_two_versions_name_a_full_plan_differently() {
-        let current = Refusal::connect(ConnectError::NoShardFree, Version::Current);
-        let older = Refusal::beat(BeatError::OutOfPlan, Version::Older);
-        assert_eq!(current.status_and_detail().1, "No Shards Available");
-        assert_eq!(older.status_and_detail().1, "Too Many Shards");
-        assert_eq!((status_of(current), status_of(older)), (401, 401));
-    }
-
-    #[test]
-    fn a_lost_session_is_not_found() {
-        assert_eq!(
-            status_of(Refusal::beat(BeatError::UnknownSession, Version::Current)),
-            404
-        );
-        assert_eq!(status_of(DisconnectError::UnknownSession.into()), 404);
-        assert_eq!(status_of(IdentifyError::UnknownSession.into()), 404);
-        assert_eq!(status_of(IdentifyError::OutOfPlan.into()), 401);
-    }
-}
+mod tests;

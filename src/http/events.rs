@@ -21,7 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::error::{self, Flaw, Place, Refusal};
 use super::query::Query;
-use super::{HttpState, number, secret};
+use super::{HttpState, number, who};
 use crate::manager::{MAX_READERS, ManagerHandle, Summary};
 
 /// Events of one answer unless told otherwise, and at most.
@@ -45,9 +45,7 @@ const RECONNECT: Duration = Duration::from_secs(1);
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 pub(super) async fn events(State(state): State<HttpState>, request: Request) -> Result<Response, Refusal> {
-    if secret::from_header(&state.manager, request.headers())?.is_none() {
-        return Err(Refusal::flaw(secret::missing_header()));
-    }
+    who::reader(&state.manager, request.method(), request.headers())?;
     let asked = Asked::of(&Query::of(request.uri()), request.headers())?;
     let mut response = if accepts_stream(request.headers()) {
         let place = state

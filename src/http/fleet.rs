@@ -5,13 +5,11 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 
 use super::error::{self, Refusal};
-use super::{HttpState, secret};
+use super::{HttpState, who};
 
 pub(super) async fn fleet(State(state): State<HttpState>, request: Request) -> Result<Response, Refusal> {
-    match secret::from_header(&state.manager, request.headers())? {
-        Some(_) => Ok(error::ok(&state.manager.fleet())),
-        None => Err(Refusal::Invalid(vec![secret::missing_header()])),
-    }
+    who::reader(&state.manager, request.method(), request.headers())?;
+    Ok(error::ok(&state.manager.fleet()))
 }
 
 pub(super) async fn resume(State(state): State<HttpState>, request: Request) -> Result<Response, Refusal> {
@@ -36,9 +34,5 @@ pub(super) async fn spend_reserve(
 
 /// Only whoever may steer the fleet comes past here.
 pub(super) fn operator(state: &HttpState, request: &Request) -> Result<(), Refusal> {
-    match secret::from_header(&state.manager, request.headers())? {
-        Some(caller) if state.manager.may_operate(&caller) => Ok(()),
-        Some(_) => Err(Refusal::NotAnOperator),
-        None => Err(Refusal::Invalid(vec![secret::missing_header()])),
-    }
+    who::operator(&state.manager, request.method(), request.headers())
 }

@@ -1,4 +1,4 @@
-//! `GET /workers/{worker_id}/logs`, for operators: what a worker printed last,
+//! `GET /workers/{worker_id}/logs`, for operators and viewers: what a worker printed last,
 //! or with `?after=` what it printed since.
 
 use axum::extract::rejection::PathRejection;
@@ -7,9 +7,8 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use axum::response::{IntoResponse as _, Response};
 
 use super::error::{Flaw, Place, Refusal};
-use super::fleet::operator;
 use super::query::Query;
-use super::{HttpState, number};
+use super::{HttpState, number, who};
 use crate::manager::LogSpan;
 
 /// Lines of an answer unless told otherwise.
@@ -23,7 +22,7 @@ pub(super) async fn worker(
     worker: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Response, Refusal> {
-    operator(&state, &request)?;
+    who::operator_or_viewer(&state.manager, request.method(), request.headers())?;
     // A path that is no text names no worker.
     let Path(worker) = worker.map_err(|_| Refusal::WorkerNotFound)?;
     let span = asked(&Query::of(request.uri()))?;

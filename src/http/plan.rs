@@ -6,12 +6,10 @@ use axum::response::Response;
 
 use super::error::{self, Flaw, Place, Refusal};
 use super::query::Query;
-use super::{HttpState, body, fleet, json, number, secret};
+use super::{HttpState, body, fleet, json, number, who};
 
 pub(super) async fn get(State(state): State<HttpState>, request: Request) -> Result<Response, Refusal> {
-    if secret::from_header(&state.manager, request.headers())?.is_none() {
-        return Err(Refusal::flaw(secret::missing_header()));
-    }
+    who::reader(&state.manager, request.method(), request.headers())?;
     Ok(match asked(&Query::of(request.uri()))? {
         Some(shards) => error::ok(&state.manager.price(shards)),
         None => error::ok(&state.manager.plan()),

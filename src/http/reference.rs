@@ -1,5 +1,6 @@
 //! Requests to the published server and what it answered, as observed. `same`
-//! are the answers that hold here too; `put_right` those that were wrong.
+//! are the answers that hold here too; `put_right` those that were wrong, or where
+//! something is by now.
 
 use serde::Deserialize;
 

@@ -11,8 +11,8 @@ use axum::routing::{MethodRouter, delete, get, post};
 
 use super::error::{self, Refusal};
 use super::{
-    HttpState, beat, connect, cors, docs, events, fleet, health, identify, logs, plan, reload, restart,
-    session, status,
+    HttpState, beat, connect, cors, dashboard, docs, events, fleet, health, history, identify, live, logs,
+    plan, reload, restart, session, sign_in, status,
 };
 
 /// One path, its methods as the `Allow` header names them, and who answers.
@@ -31,6 +31,8 @@ fn routes() -> Vec<Route> {
         route("/sessions/{session_id}", "DELETE", delete(session::delete)),
         route("/status", "GET", get(status::status)),
         route("/fleet", "GET", get(fleet::fleet)),
+        route("/fleet/live", "GET", get(live::live)),
+        route("/history", "GET", get(history::history)),
         route("/events", "GET", get(events::events)),
         route("/fleet/resume", "POST", post(fleet::resume)),
         route("/plan", "GET, POST", get(plan::get).post(plan::post)),
@@ -50,7 +52,23 @@ fn routes() -> Vec<Route> {
         route("/ready", "GET", get(health::ready)),
         route("/openapi.json", "GET", get(docs::openapi)),
         route("/docs", "GET", get(docs::page)),
+        route(
+            "/sign-in",
+            "GET, POST",
+            get(sign_in::standing).post(sign_in::sign_in),
+        ),
+        route("/sign-out", "POST", post(sign_in::sign_out)),
+        route("/share", "POST", post(sign_in::share)),
+        route("/", "GET", get(dashboard::page)),
+        route("/assets/{name}", "GET", get(dashboard::asset)),
     ]
+}
+
+/// Each method of each route.
+#[cfg(test)]
+pub(super) fn every_route() -> Vec<(&'static str, &'static str)> {
+    let methods = |route: Route| route.allow.split(", ").map(move |method| (method, route.path));
+    routes().into_iter().flat_map(methods).collect()
 }
 
 /// The whole API. `cors_origins` come from [`super::parse_origins`]; without

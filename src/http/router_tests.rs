@@ -105,7 +105,8 @@ async fn every_path_refuses_foreign_methods_with_its_own() {
         let path = route
             .path
             .replace("{session_id}", "x")
-            .replace("{worker_id}", "x");
+            .replace("{worker_id}", "x")
+            .replace("{name}", "x");
         for method in ["HEAD", "PUT", "PATCH", "OPTIONS", "TRACE", "BREW"] {
             let (status, headers, answer) = ask(method, &path, &[], b"").await;
             assert_eq!(status, 405, "{method} {path}");
@@ -148,6 +149,33 @@ async fn health_and_the_descriptions_need_no_secret() {
             .starts_with("default-src 'none'")
     );
     assert!(page.starts_with("<!doctype html>"));
+}
+
+#[tokio::test]
+async fn the_dashboard_needs_no_secret_and_runs_only_its_own_scripts() {
+    for (path, kind) in [
+        ("/", "text/html; charset=utf-8"),
+        ("/assets/app.js", "text/javascript; charset=utf-8"),
+        ("/assets/style.css", "text/css; charset=utf-8"),
+    ] {
+        let (status, headers, _) = ask("GET", path, &[], b"").await;
+        assert_eq!(status, 200, "{path}");
+        assert_eq!(headers[header::CONTENT_TYPE], kind);
+        let policy = headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
+        assert!(policy.starts_with("default-src 'none'; script-src 'self';"));
+        assert!(!policy.contains("unsafe"));
+        assert_eq!(headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
+        assert_eq!(headers[header::REFERRER_POLICY], "no-referrer");
+    }
+    for path in [
+        "/assets/index.html",
+        "/assets/x",
+        "/assets/%ff",
+        "/assets/..%2fapp.js",
+        "/assets/",
+    ] {
+        assert_eq!(ask("GET", path, &[], b"").await.0, 404, "{path}");
+    }
 }
 
 #[test]
@@ -220,7 +248,12 @@ async fn other_origins_are_spoken_of_only_where_they_are_configured() {
         .unwrap();
     assert_eq!(open.status().as_u16(), 200);
     assert_eq!(allowed(&open).unwrap(), "https://a.example");
-    assert_eq!(open.headers()[header::ACCESS_CONTROL_ALLOW_CREDENTIALS], "true");
+    // Its pages bring a secret of their own; whoever is signed in here is not.
+    assert!(
+        !open
+            .headers()
+            .contains_key(header::ACCESS_CONTROL_ALLOW_CREDENTIALS)
+    );
     let other = unasked_router("https://b.example")
         .oneshot(preflight())
         .await

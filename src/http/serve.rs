@@ -3,6 +3,7 @@
 //! a stop may take. It knows no route.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +47,10 @@ const ACCEPT_REST: Duration = Duration::from_millis(100);
 /// How long a connection that has asked nothing yet is kept when the server
 /// stops.
 const LATECOMERS: Duration = Duration::from_millis(50);
+
+/// Who is at the other end of a request's connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub(super) IpAddr);
 
 /// Serves until `shutdown`, then lets open requests finish for at most `grace`.
 pub async fn serve(
@@ -142,6 +147,7 @@ async fn connection(stream: TcpStream, router: watch::Receiver<Router>, shutdown
     if let Err(error) = stream.set_nodelay(true) {
         debug!(error = %error, "a connection keeps its send delay");
     }
+    let peer = stream.peer_addr().map(|address| Peer(address.ip())).ok();
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
@@ -150,7 +156,10 @@ async fn connection(stream: TcpStream, router: watch::Receiver<Router>, shutdown
         .max_headers(MAX_HEADERS)
         .serve_connection(
             TokioIo::new(Lingering::new(stream)),
-            service_fn(move |request| {
+            service_fn(move |mut request: hyper::Request<_>| {
+                if let Some(peer) = peer {
+                    request.extensions_mut().insert(peer);
+                }
                 let router = router.borrow().clone();
                 TowerToHyperService::new(router).call(request)
             }),

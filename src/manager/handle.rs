@@ -16,9 +16,11 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::fleet::Fleet;
 use super::keys::Keys;
+use super::live::Live;
 use super::pools::{self, Pools};
 use super::reload::ReloadCall;
 use super::request::{DiscordNews, Request};
+use super::series::Seen;
 use super::timeline::History;
 use super::view::{self, Summary};
 use crate::clock::Clock;
@@ -142,6 +144,8 @@ pub(super) struct Shared {
     pub(super) wake: Notify,
     pub(super) summary: watch::Sender<Summary>,
     pub(super) history: History,
+    pub(super) live: Live,
+    pub(super) seen: Seen,
     /// How often the owner has turned.
     pub(super) turns: AtomicU64,
     /// Who reads the configuration again, where somebody can.
@@ -254,12 +258,7 @@ impl ManagerHandle {
 
     /// What `GET /fleet` shows: every planned shard and every worker.
     pub fn fleet(&self) -> FleetView {
-        let means = self.shared.means;
-        FleetView {
-            kill_method: means.kill.as_str().to_owned(),
-            memory_limit: means.memory.map(|by| by.as_str().to_owned()),
-            ..pools::fleet(&self.shared)
-        }
+        self.shared.view()
     }
 
     /// Whether leases can be granted and kept, or why not.

@@ -8,6 +8,7 @@ use shardman_core::WorkerId;
 use subtle::ConstantTimeEq;
 
 use super::handle::Caller;
+use super::tokens::Seal;
 
 type Hash = [u8; 32];
 
@@ -17,6 +18,8 @@ pub(super) struct Keys {
     shared: Hash,
     operator: Option<Hash>,
     children: RwLock<HashMap<Hash, WorkerId>>,
+    /// Signs who may operate, so its key is from the secret that lets them.
+    pub(super) seal: Seal,
 }
 
 impl std::fmt::Debug for Keys {
@@ -31,6 +34,7 @@ impl Keys {
             shared: hash(shared.as_bytes()),
             operator: operator.map(|secret| hash(secret.as_bytes())),
             children: RwLock::default(),
+            seal: Seal::new(operator.unwrap_or(shared)),
         }
     }
 
@@ -87,7 +91,11 @@ pub(super) fn run_of(credential: &str) -> Option<u64> {
     from_hex(credential).map(|hash| run(&hash))
 }
 
-fn from_hex(text: &str) -> Option<Hash> {
+/// Thirty-two bytes in hex, and nothing else.
+pub(super) fn from_hex(text: &str) -> Option<Hash> {
+    if !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
     let mut hash = [0; 32];
     for (byte, at) in hash.iter_mut().zip((0..64).step_by(2)) {
         *byte = u8::from_str_radix(text.get(at..at + 2)?, 16).ok()?;

@@ -43,7 +43,7 @@ pub(super) fn summary(fleet: &Fleet) -> Summary {
 
 /// Planned shards that serve. A holder that beats and reports no state serves
 /// as far as anyone can tell.
-fn ready(fleet: &Fleet) -> usize {
+pub(super) fn ready(fleet: &Fleet) -> usize {
     fleet
         .table
         .leases()
@@ -177,6 +177,7 @@ fn shard_view(fleet: &Fleet, shard: ShardId, now: Tick) -> ShardView {
         latency: figures.and_then(|figures| figures.latency),
         last_event_age: figures.and_then(|figures| figures.last_event_age),
         loop_lag: figures.and_then(|figures| figures.loop_lag),
+        events_per_second: figures.and_then(|figures| figures.events.per_second()),
         close_code: figures.and_then(|figures| figures.close_code),
     }
 }
@@ -254,6 +255,8 @@ fn worker_views(fleet: &Fleet, now: Tick) -> Vec<WorkerView> {
                 last_exit: worker.last_exit.clone(),
                 restart_in,
                 uptime: runs.then(|| now.since(worker.started).as_secs_f64()),
+                memory_bytes: None,
+                cpu_percent: None,
             }
         })
         .collect()

@@ -17,6 +17,7 @@ mod commands;
 mod config;
 mod connect;
 mod contract;
+mod dashboard_api;
 mod deaf;
 mod disk;
 mod events;

@@ -57,6 +57,8 @@ pub(crate) struct Figures {
     /// When the last dispatch came in, in milliseconds; 0 for never. Apart from
     /// the rest because it changes with every event.
     last_event_ms: AtomicU64,
+    /// Dispatches so far.
+    events: AtomicU64,
     /// Beats made so far: their numbers tell the manager which is newer.
     sent: AtomicU64,
 }
@@ -85,6 +87,7 @@ impl Figures {
 
     pub(crate) fn event_received(&self, at: Tick) {
         self.last_event_ms.store(at.0, Ordering::Relaxed);
+        self.events.fetch_add(1, Ordering::Relaxed);
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut Slow) -> T) -> T {
@@ -103,6 +106,7 @@ impl Figures {
             gateway: slow.session.as_ref().and_then(resume_point),
             number: Some(self.sent.fetch_add(1, Ordering::Relaxed) + 1),
             last_event_age: (last_event > 0).then(|| at.since(Tick(last_event)).as_secs_f64()),
+            event_count: Some(self.events.load(Ordering::Relaxed)),
             close_code,
             ..Beat::default()
         })

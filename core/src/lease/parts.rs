@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::id::{Epoch, SessionId, ShardId, WorkerId};
+use crate::rate::Rate;
 use crate::tick::Tick;
 use crate::wire::{ResumePoint, ShardState};
 
@@ -75,6 +76,8 @@ pub struct Figures {
     pub last_event_age: Option<f64>,
     /// Seconds that the holder's own loop lagged behind.
     pub loop_lag: Option<f64>,
+    /// Gateway events.
+    pub events: Rate,
     /// The gateway close code that ended the last connection.
     pub close_code: Option<u16>,
 }
@@ -90,6 +93,8 @@ pub struct BeatReport {
     pub gateway: Option<ResumePoint>,
     pub last_event_age: Option<f64>,
     pub loop_lag: Option<f64>,
+    /// Gateway events so far.
+    pub event_count: Option<u64>,
     pub close_code: Option<u16>,
     /// The beat's own number among those of its lease.
     pub number: Option<u64>,
@@ -118,7 +123,7 @@ impl Lease {
 }
 
 impl Figures {
-    pub(super) fn merge(&mut self, report: BeatReport) {
+    pub(super) fn merge(&mut self, report: BeatReport, now: Tick) {
         fn keep<T>(slot: &mut Option<T>, new: Option<T>) {
             if new.is_some() {
                 *slot = new;
@@ -131,6 +136,9 @@ impl Figures {
         keep(&mut self.loop_lag, report.loop_lag);
         keep(&mut self.close_code, report.close_code);
         keep(&mut self.state, report.state);
+        if let Some(events) = report.event_count {
+            self.events.report(events, now);
+        }
     }
 }
 

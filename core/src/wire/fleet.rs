@@ -133,6 +133,9 @@ pub struct ShardView {
     pub latency: Option<f64>,
     pub last_event_age: Option<f64>,
     pub loop_lag: Option<f64>,
+    /// As far as its holder counts them.
+    #[serde(default)]
+    pub events_per_second: Option<f64>,
     pub close_code: Option<u16>,
 }
 
@@ -185,4 +188,10 @@ pub struct WorkerView {
     /// Seconds until it is started again, while it backs off.
     pub restart_in: Option<f64>,
     pub uptime: Option<f64>,
+    /// The memory of it and all that it started, in bytes.
+    #[serde(default)]
+    pub memory_bytes: Option<u64>,
+    /// What they use of one core, in percent.
+    #[serde(default)]
+    pub cpu_percent: Option<f64>,
 }

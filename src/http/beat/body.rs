@@ -64,6 +64,8 @@ struct Plain<'a> {
     #[serde(default)]
     loop_lag: Option<f64>,
     #[serde(default)]
+    event_count: Option<u64>,
+    #[serde(default)]
     close_code: Option<u16>,
     #[serde(default)]
     number: Option<u64>,
@@ -118,6 +120,7 @@ pub(super) fn read_plain(body: &[u8]) -> Option<Beat> {
         gateway,
         last_event_age: plain.last_event_age,
         loop_lag: plain.loop_lag,
+        event_count: plain.event_count,
         close_code: plain.close_code,
         number: plain.number,
     };
@@ -176,6 +179,7 @@ pub(super) fn read_exactly(body: &[u8]) -> Result<Beat, Refusal> {
         gateway: fields.nested("gateway", resume_point),
         last_event_age: fields.seconds("last_event_age"),
         loop_lag: fields.seconds("loop_lag"),
+        event_count: fields.u64("event_count"),
         close_code: fields.u64("close_code").and_then(|code| u16::try_from(code).ok()),
         number: fields.u64("number"),
     };
