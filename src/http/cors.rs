@@ -50,6 +50,9 @@ pub(super) fn layer(origins: &[HeaderValue]) -> Option<CorsLayer> {
     };
     let layer = CorsLayer::new()
         .allow_origin(origins)
+        // As the published server did. A cookie of ours is refused all the same
+        // when a page of another origin brings it.
+        .allow_credentials(true)
         .allow_methods([Method::GET, Method::POST, Method::DELETE])
         .allow_headers(AllowHeaders::mirror_request());
     Some(layer)
