@@ -3,6 +3,7 @@
 //! They are told, never waited for: what the webhook cannot take in time is
 //! counted and dropped, and no lease ever hangs on it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::StatusCode;
@@ -12,6 +13,7 @@ use tracing::{debug, warn};
 
 use crate::client::{Answer, CallError, Client};
 use crate::manager::{Alert, AlertKind};
+use crate::metrics::{AlertEnd, Metrics};
 
 /// Alerts that may wait. More at once are a storm of one cause.
 pub const QUEUE: usize = 256;
@@ -53,7 +55,12 @@ impl std::fmt::Debug for Webhook {
 }
 
 /// Sends what comes until the sender is gone, each to the webhook of that moment.
-pub async fn run(webhook: watch::Receiver<Webhook>, mut alerts: mpsc::Receiver<Alert>) {
+/// What becomes of them is counted.
+pub async fn run(
+    webhook: watch::Receiver<Webhook>,
+    mut alerts: mpsc::Receiver<Alert>,
+    metrics: Arc<Metrics>,
+) {
     let client = match Client::new() {
         Ok(client) => client,
         Err(error) => return warn!("alerts cannot be sent: {error}"),
@@ -63,8 +70,14 @@ pub async fn run(webhook: watch::Receiver<Webhook>, mut alerts: mpsc::Receiver<A
         let Webhook { url, content } = webhook.borrow().clone();
         if let Some(url) = url {
             let message = message(content.as_deref(), &batch);
-            send(&client, &url, &message).await;
+            let end = match send(&client, &url, &message).await {
+                true => AlertEnd::Sent,
+                false => AlertEnd::Failed,
+            };
+            metrics.alerts(end, batch.len());
             tokio::time::sleep(PAUSE).await;
+        } else {
+            metrics.alerts(AlertEnd::NoWebhook, batch.len());
         }
         batch.clear();
     }
@@ -148,25 +161,31 @@ fn fits(character: char, left: &mut usize) -> bool {
     fitting.is_some()
 }
 
-async fn send(client: &Client, url: &str, message: &[u8]) {
+/// Whether the webhook took it.
+async fn send(client: &Client, url: &str, message: &[u8]) -> bool {
     for attempt in 1..=TRIES {
         let pause = match client.post_json(url, None, message.to_vec()).await {
-            Ok(answer) if answer.status.is_success() => return,
+            Ok(answer) if answer.status.is_success() => return true,
             Ok(answer) => match pause_after(&answer, attempt) {
                 Some(pause) => pause,
-                None => return warn!("the webhook refused an alert: {}", answer.status),
+                None => {
+                    warn!("the webhook refused an alert: {}", answer.status);
+                    return false;
+                }
             },
             Err(CallError::Unreachable(reason)) => {
                 debug!("the webhook cannot be reached: {reason}");
                 backoff(attempt)
             }
             Err(error @ (CallError::BadUrl | CallError::BadSecret)) => {
-                return warn!("WEBHOOK_URL cannot be used: {error}");
+                warn!("WEBHOOK_URL cannot be used: {error}");
+                return false;
             }
         };
         tokio::time::sleep(pause).await;
     }
     warn!("an alert was dropped: the webhook took none in {TRIES} tries");
+    false
 }
 
 /// When to try again, if that can help.

@@ -82,8 +82,8 @@ pub(super) async fn up(mut args: UpArgs) -> anyhow::Result<ExitCode> {
     };
     let (alert_sender, alert_queue) = mpsc::channel(alerts::QUEUE);
     let webhook = watch::Sender::new(reload::webhook(&args, &secrets));
-    tokio::spawn(alerts::run(webhook.subscribe(), alert_queue));
     let (manager, handle) = Manager::start(store, settings, &keys, alert_sender).await?;
+    tokio::spawn(alerts::run(webhook.subscribe(), alert_queue, handle.metrics()));
 
     // Whoever asks from the first moment on is answered.
     let reloads = handle

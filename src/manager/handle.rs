@@ -22,6 +22,7 @@ use super::request::{DiscordNews, Request};
 use super::timeline::History;
 use super::view::{self, Summary};
 use crate::clock::Clock;
+use crate::metrics::Metrics;
 use crate::supervisor::{Logs, Means, memory};
 
 /// How long `POST /identify` is held before the caller is told to ask again:
@@ -139,6 +140,7 @@ pub(super) struct Shared {
     pub(super) wake: Notify,
     pub(super) summary: watch::Sender<Summary>,
     pub(super) history: History,
+    pub(super) metrics: Arc<Metrics>,
     /// How often the owner has turned.
     pub(super) turns: AtomicU64,
     /// Who reads the configuration again, where somebody can.
@@ -185,6 +187,7 @@ impl ManagerHandle {
         if wake {
             self.shared.wake.notify_one();
         }
+        self.shared.metrics.beat(&answer);
         answer.map(|told| BeatAnswer {
             directive: told.directive,
             heartbeat_seconds: told.heartbeat,

@@ -1,0 +1,96 @@
+//! What processes take: memory and processor time, summed over the session that
+//! each child leads, so that what it starts counts too.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+/// What all processes of a session take.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Usage {
+    pub(crate) resident_bytes: u64,
+    /// With that of children that ended and were waited for.
+    pub(crate) cpu_seconds: f64,
+}
+
+/// The usage of each of these sessions, in one look at all processes. Not for
+/// the owner: it takes some microseconds for each process of the host.
+pub(crate) fn of_sessions(sessions: &BTreeSet<i32>) -> BTreeMap<i32, Usage> {
+    let mut found: BTreeMap<i32, Usage> = BTreeMap::new();
+    if sessions.is_empty() {
+        return found;
+    }
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let is_process = entry
+            .file_name()
+            .to_str()
+            .is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
+        if !is_process {
+            continue;
+        }
+        // One that has just ended takes nothing any more.
+        let Some((session, usage)) = fs::read_to_string(entry.path().join("stat"))
+            .ok()
+            .and_then(|stat| parse(&stat))
+        else {
+            continue;
+        };
+        if sessions.contains(&session) {
+            let sum = found.entry(session).or_default();
+            sum.resident_bytes += usage.resident_bytes;
+            sum.cpu_seconds += usage.cpu_seconds;
+        }
+    }
+    found
+}
+
+/// What this process takes.
+pub(crate) fn of_this_process() -> Option<Usage> {
+    parse(&fs::read_to_string("/proc/self/stat").ok()?).map(|(_, usage)| usage)
+}
+
+/// The session and the usage in a line of proc_pid_stat(5).
+fn parse(stat: &str) -> Option<(i32, Usage)> {
+    // The name, in brackets, may hold anything.
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let fields: Vec<&str> = fields.split(' ').collect();
+    // The first one here is the third of the manual.
+    let field = |number: usize| fields.get(number - 3).copied();
+    let number = |at: usize| field(at)?.parse::<u64>().ok();
+    let ticks = number(14)? + number(15)? + number(16)? + number(17)?;
+    let page = u64::try_from(rustix::param::page_size()).ok()?;
+    Some((
+        field(6)?.parse().ok()?,
+        Usage {
+            resident_bytes: number(24)? * page,
+            cpu_seconds: ticks as f64 / rustix::param::clock_ticks_per_second() as f64,
+        },
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_brackets_and_spaces_does_not_shift_the_fields() {
+        let stat =
+            "7 (a) b (c) S 1 7 5 0 -1 4194304 1 2 3 4 100 50 30 20 20 0 1 0 99 5000 10 18446744073709551615";
+        let (session, usage) = parse(stat).unwrap();
+        let page = u64::try_from(rustix::param::page_size()).unwrap();
+        assert_eq!((session, usage.resident_bytes), (5, 10 * page));
+        let seconds = 200.0 / rustix::param::clock_ticks_per_second() as f64;
+        assert!((usage.cpu_seconds - seconds).abs() < 1e-9);
+        assert_eq!(parse("7 (a) S 1"), None);
+    }
+
+    #[test]
+    fn this_process_is_within_its_session() {
+        let own = of_this_process().unwrap();
+        assert!(own.resident_bytes > 100_000);
+        let stat = fs::read_to_string("/proc/self/stat").unwrap();
+        let (session, _) = parse(&stat).unwrap();
+        let all = of_sessions(&[session].into());
+        assert!(all[&session].resident_bytes >= own.resident_bytes / 2, "{all:?}");
+        assert!(of_sessions(&BTreeSet::new()).is_empty());
+    }
+}
