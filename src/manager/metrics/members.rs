@@ -152,7 +152,8 @@ fn shard(families: &mut Families, seen: &Seen, view: &ShardView) {
         ),
     ];
     for (name, help, value) in known {
-        if let Some(value) = value {
+        // A library that has measured no latency yet may say infinity.
+        if let Some(value) = value.filter(|value| value.is_finite()) {
             families.gauge(name, help, labels, value);
         }
     }
