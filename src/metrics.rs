@@ -128,7 +128,7 @@ pub struct Metrics {
 }
 
 /// One route's requests, found once.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct RouteMetrics {
     pub(crate) duration: Histogram,
     classes: [IntCounter; CLASSES.len()],

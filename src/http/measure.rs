@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::extract::Request;
@@ -17,7 +18,7 @@ use crate::metrics::RouteMetrics;
 
 /// Put around the methods of a route.
 #[derive(Clone, Debug)]
-pub(super) struct Measure(pub(super) RouteMetrics);
+pub(super) struct Measure(pub(super) Arc<RouteMetrics>);
 
 impl Layer<Route> for Measure {
     type Service = Measured;
@@ -25,7 +26,7 @@ impl Layer<Route> for Measure {
     fn layer(&self, inner: Route) -> Measured {
         Measured {
             inner,
-            metrics: self.0.clone(),
+            metrics: Arc::clone(&self.0),
         }
     }
 }
@@ -33,7 +34,7 @@ impl Layer<Route> for Measure {
 #[derive(Clone, Debug)]
 pub(super) struct Measured {
     inner: Route,
-    metrics: RouteMetrics,
+    metrics: Arc<RouteMetrics>,
 }
 
 impl Service<Request> for Measured {
@@ -49,7 +50,7 @@ impl Service<Request> for Measured {
         Measuring {
             timer: Some(self.metrics.duration.start_timer()),
             inner: self.inner.call(request),
-            metrics: self.metrics.clone(),
+            metrics: Arc::clone(&self.metrics),
         }
     }
 }
@@ -58,7 +59,7 @@ impl Service<Request> for Measured {
 pub(super) struct Measuring {
     timer: Option<HistogramTimer>,
     inner: RouteFuture<Infallible>,
-    metrics: RouteMetrics,
+    metrics: Arc<RouteMetrics>,
 }
 
 impl Future for Measuring {

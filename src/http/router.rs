@@ -3,6 +3,8 @@
 //! `HEAD` is refused as the published server refused it: a `GET /connect` takes
 //! a shard, so none of these may be asked for in passing.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::Request;
 use axum::http::HeaderValue;
@@ -62,7 +64,7 @@ fn routes() -> Vec<Route> {
 /// any, no answer speaks of other origins.
 pub fn router(state: HttpState, cors_origins: &[HeaderValue]) -> Router {
     let counted = state.manager.metrics();
-    let measure = |route| Measure(counted.route(route));
+    let measure = |route| Measure(Arc::new(counted.route(route)));
     let mut router = Router::new();
     for Route { path, allow, methods } in routes() {
         let refuse = move || async move { Refusal::WrongMethod { allow } };
