@@ -129,7 +129,11 @@ fn the_metrics_say_what_the_fleet_says_before_and_after_a_worker_is_killed() {
         (0.5..2.0).contains(&(memory / resident)),
         "its process is the only one of its session"
     );
-    assert!(before.sum("shardman_worker_cpu_seconds_total", &of) > 0.0);
+    // The kernel counts in hundredths of a second.
+    eventually(seconds(60.0), "it takes some processor time", || {
+        let used = Scrape::of(&shardman).sum("shardman_worker_cpu_seconds_total", &of);
+        (used > 0.0).then_some(())
+    });
 
     signal(pid, Signal::KILL);
     eventually(seconds(20.0), "its shards are resumed", || {
@@ -237,7 +241,7 @@ fn a_fleet_of_any_size_has_a_bounded_number_of_series() {
 
 #[test]
 fn a_lapse_and_a_full_disk_are_in_the_metrics_while_they_last() {
-    let settings = [("MAX_SHARDS", "2"), ("WORKERS", "0"), ("MAX_SECONDS", "2")];
+    let settings = [("MAX_SHARDS", "2"), ("WORKERS", "0"), ("MAX_SECONDS", "6")];
     let mut shardman = Shardman::up_on_a_small_disk(&settings);
     let session = shardman.connect().json()["session_id"]
         .as_str()
@@ -248,7 +252,7 @@ fn a_lapse_and_a_full_disk_are_in_the_metrics_while_they_last() {
     assert!((ready - 1.0).abs() < 1e-9, "{ready}");
     let lapsed = [("pool", "discord"), ("cause", "lapsed")];
     let is = |name: &str, labels: &[(&str, &str)], wanted: f64| {
-        eventually(seconds(20.0), name, || {
+        eventually(seconds(40.0), name, || {
             let value = Scrape::of(&shardman).sum(name, labels);
             ((value - wanted).abs() < 1e-9).then_some(())
         });
