@@ -13,6 +13,7 @@ use shardman_sim::cli::SimArgs;
 use shardman_worker::WorkerArgs;
 
 mod commands;
+mod dotenv;
 mod parse;
 mod pools;
 mod reload;
@@ -23,9 +24,10 @@ use commands::RESTART_EXIT_CODES;
 pub use commands::{
     EventsArgs, LogsArgs, ManagerArgs, PlanArgs, RescaleArgs, RestartArgs, StartArgs, StatusArgs, WhyArgs,
 };
+pub use dotenv::{Dotenv, load_dotenv};
 pub use parse::{DiscordApi, Workers};
-pub use pools::pool_settings;
-pub use reload::{Dotenv, Reloaded, Source, load_dotenv};
+pub use pools::{pool_settings, pool_variables};
+pub use reload::{Reloaded, Source, Written};
 pub use secrets::{SECRET_VARIABLES, SecretSettings, kept_secret};
 pub use up::UpArgs;
 

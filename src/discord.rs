@@ -7,12 +7,12 @@ use std::time::Duration;
 use hyper::StatusCode;
 use serde::Deserialize;
 use shardman_core::budget::{Budget, DAY_MS};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tracing::error;
 
 use crate::client::{Answer, CallError, Client};
 use crate::config::DiscordApi;
-use crate::manager::{DiscordNews, ManagerHandle};
+use crate::manager::{Alert, AlertKind, DiscordNews, ManagerHandle};
 use crate::store::DiscordFacts;
 
 /// How often Discord is asked while nothing is wrong.
@@ -25,12 +25,13 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// The most patience that an answer can ask for: a day, in seconds.
 const LONGEST_PATIENCE: f64 = 86_400.0;
 
+/// How the line about a refused token begins.
+pub const TOKEN_REFUSED: &str = "BOT_TOKEN was refused";
+
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
     /// Trying again cannot help.
-    #[error(
-        "BOT_TOKEN was refused by Discord: copy the token anew from the developer portal, Bot, Reset Token"
-    )]
+    #[error("{TOKEN_REFUSED} by Discord: copy the token anew from the developer portal, Bot, Reset Token")]
     TokenRefused,
     #[error("{0}")]
     Unreachable(String),
@@ -117,16 +118,26 @@ fn refusal(api: &DiscordApi, answer: &Answer) -> AskError {
     }
 }
 
-/// Tells the manager what Discord says, for ever. Returns when the token is
-/// refused before it ever worked: the fleet cannot run.
-pub async fn watch(api: DiscordApi, mut token: watch::Receiver<String>, manager: ManagerHandle) -> AskError {
+/// Tells the manager what Discord says, for ever. Where the manager is there for
+/// this bot alone (`alone`), it returns when the token is refused before it ever
+/// worked: nothing can run. Otherwise what runs goes on, an alert says why no
+/// more follows, and Discord is asked again.
+pub async fn watch(
+    api: DiscordApi,
+    mut token: watch::Receiver<String>,
+    manager: ManagerHandle,
+    alone: bool,
+    alerts: mpsc::Sender<Alert>,
+) -> AskError {
     let mut worked = false;
+    let mut told = false;
     let mut backoff = Duration::from_secs(1);
     loop {
         let current = token.borrow_and_update().clone();
         let refused = match ask(&api, &current).await {
             Ok(facts) => {
                 worked = true;
+                told = false;
                 backoff = Duration::from_secs(1);
                 manager.discord(DiscordNews::Facts(facts)).await;
                 rest(ASK_EVERY, &mut token).await;
@@ -137,17 +148,25 @@ pub async fn watch(api: DiscordApi, mut token: watch::Receiver<String>, manager:
         let mut pause = backoff;
         backoff = (backoff * 2).min(LONGEST_PAUSE);
         match &refused {
-            AskError::TokenRefused if !worked => return refused,
-            AskError::TokenRefused => error!("{refused}"),
+            AskError::TokenRefused if alone && !worked => return refused,
+            AskError::TokenRefused => {
+                error!("{refused}");
+                manager.discord(unreachable(&refused, pause)).await;
+                if !std::mem::replace(&mut told, true) {
+                    // Told, never waited for.
+                    drop(alerts.try_send(Alert {
+                        kind: AlertKind::Worker,
+                        shard: None,
+                        text: refused.to_string(),
+                        last_beat_ms: crate::clock::wall_ms(),
+                    }));
+                }
+            }
             AskError::Unreachable(_) | AskError::Patience { .. } => {
                 if let AskError::Patience { patience, .. } = &refused {
                     pause = pause.max(*patience);
                 }
-                let news = DiscordNews::Unreachable {
-                    reason: refused.to_string(),
-                    retry_seconds: pause.as_secs_f64().ceil() as u64,
-                };
-                manager.discord(news).await;
+                manager.discord(unreachable(&refused, pause)).await;
             }
         }
         // Whoever asked for patience asked all tokens of this address.
@@ -157,6 +176,13 @@ pub async fn watch(api: DiscordApi, mut token: watch::Receiver<String>, manager:
         } else {
             rest(pause, &mut token).await;
         }
+    }
+}
+
+fn unreachable(why: &AskError, pause: Duration) -> DiscordNews {
+    DiscordNews::Unreachable {
+        reason: why.to_string(),
+        retry_seconds: pause.as_secs_f64().ceil() as u64,
     }
 }
 

@@ -10,7 +10,7 @@ fn main() -> ExitCode {
     if let Some(code) = supervisor::exec_child(std::env::args_os()) {
         return code;
     }
-    let parsed = config::load_dotenv()
+    let parsed = config::load_dotenv(std::env::args_os())
         .map_err(Stop::Config)
         .and_then(|dotenv| config::parse(std::env::args_os(), &dotenv));
     let cli = match parsed {

@@ -31,7 +31,7 @@ const CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 
 /// Every kind of event, so that each is there before its first. One that is
 /// missing here is counted from its first on.
-const KINDS: [Kind; 48] = [
+const KINDS: [Kind; 49] = [
     Kind::ManagerStarted,
     Kind::ManagerStopping,
     Kind::ManagerStalled,
@@ -53,6 +53,7 @@ const KINDS: [Kind; 48] = [
     Kind::RestartCancelled,
     Kind::BudgetAlert,
     Kind::ReserveReleased,
+    Kind::Reloaded,
     Kind::Halted,
     Kind::Resumed,
     Kind::WorkerStarted,
@@ -212,6 +213,7 @@ impl Metrics {
             "unavailable",
             "unknown_pool",
             "other_pool",
+            "assigned",
         ] {
             metrics.connects.with_label_values(&[result]);
         }
@@ -233,6 +235,7 @@ impl Metrics {
             Err(ConnectError::Unavailable { .. }) => "unavailable",
             Err(ConnectError::UnknownPool { .. }) => "unknown_pool",
             Err(ConnectError::OtherPool { .. }) => "other_pool",
+            Err(ConnectError::Assigned { .. }) => "assigned",
         };
         self.connects.with_label_values(&[result]).inc();
     }

@@ -74,7 +74,7 @@ pub struct Launch {
     /// Inherited otherwise than this process has it: a value, or nothing.
     pub inherit: Vec<(String, Option<String>)>,
     /// Never inherited.
-    pub without_env: &'static [&'static str],
+    pub without_env: Vec<String>,
 }
 
 impl Launch {
@@ -215,7 +215,7 @@ impl Supervisor {
         let hold = self
             .holds
             .prepare()
-            .map(|()| self.holds.on(&launch.worker, &launch.credential()));
+            .and_then(|()| self.holds.on(&launch.worker, &launch.credential()));
         let events = self.events.clone();
         let logs = self.logs();
         let spawner = self.spawner.clone();
@@ -248,9 +248,10 @@ impl Supervisor {
         self.logs.keep(worker);
         let hold = self.holds.on_adopted(process.pid, credential);
         let events = self.events.clone();
-        let (worker, pid, logs) = (worker.clone(), process.pid, self.logs());
+        let (worker, logs) = (worker.clone(), self.logs());
+        let leader = child::Leader::Adopted(process.clone());
         tokio::spawn(async move {
-            let exit = child::watch(&worker, pid, None, &hold, stops).await;
+            let exit = child::watch(&worker, leader, &hold, stops).await;
             let last_lines = last_lines(&logs, &worker, 0).await;
             report(
                 &events,

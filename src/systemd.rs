@@ -17,6 +17,9 @@ use crate::manager::Summary;
 /// The least time between two lines about the fleet.
 const STATUS_PAUSE: Duration = Duration::from_secs(1);
 
+/// How much longer systemd waits for the end each time it is asked to.
+pub const STOP_EXTENSION: Duration = Duration::from_secs(15);
+
 /// The manager serves. Said again, a reload is over.
 pub fn ready() {
     tell(&[NotifyState::Ready]);
@@ -25,6 +28,13 @@ pub fn ready() {
 /// The manager ends.
 pub fn stopping() {
     tell(&[NotifyState::Stopping]);
+}
+
+/// The manager still waits for its children, which may take longer than
+/// `TimeoutStopSec=` says. Must be said again within [`STOP_EXTENSION`].
+pub fn still_stopping() {
+    let more = u32::try_from(STOP_EXTENSION.as_micros()).unwrap_or(u32::MAX);
+    tell(&[NotifyState::ExtendTimeoutUsec(more)]);
 }
 
 /// The configuration is read again; [`reloaded`] must follow.

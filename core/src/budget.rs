@@ -65,7 +65,8 @@ impl Budget {
         self.remaining = self.remaining.saturating_add(starts).min(self.total);
     }
 
-    fn used_percent(&self) -> u32 {
+    /// How much of the total is used, in percent, rounded down.
+    pub fn used_percent(&self) -> u32 {
         let used = u64::from(self.total.saturating_sub(self.remaining));
         u32::try_from(used * 100 / u64::from(self.total.max(1))).unwrap_or(100)
     }

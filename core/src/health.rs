@@ -282,6 +282,11 @@ impl Watch {
         Remedy::Nothing
     }
 
+    /// The restart that was chosen then did not happen.
+    pub fn restart_undone(&mut self, at: Tick) {
+        self.restarted = self.restarted.filter(|restarted| *restarted != at);
+    }
+
     /// How often its holder was asked to reconnect within the last hour.
     pub fn reconnects(&self, now: Tick) -> usize {
         let recent = |at: &&Option<Tick>| at.is_some_and(|at| now < at + RECONNECTS_WITHIN);

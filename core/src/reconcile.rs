@@ -163,7 +163,7 @@ impl Reconciler {
         let mut tally = Tally::of(desired, observed, now);
         // First of all, so that no shard of it waits for a spare place elsewhere.
         for (worker, view) in with_phase(observed, |phase| phase == Phase::Returning) {
-            tally.start(worker, observed.uncovered.min(view.capacity));
+            tally.start(worker, tally.left_to_return().min(view.capacity));
         }
         // Whoever waits keeps its share from new places, not from one that has
         // waited already.

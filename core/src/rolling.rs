@@ -12,6 +12,7 @@ use crate::tick::Tick;
 
 mod canary;
 mod parts;
+mod replaced;
 #[cfg(test)]
 mod tests;
 
@@ -37,6 +38,9 @@ pub struct Rolling {
     /// Since when the shards that are waited for are so few.
     progress: Option<(usize, Tick)>,
     whole_since: Option<Tick>,
+    /// Since when others hold all that the current worker had, while no new
+    /// process of it runs.
+    replaced_since: Option<Tick>,
     waiting_for: Option<String>,
     canary: Canary,
 }
@@ -71,6 +75,7 @@ impl Rolling {
             told: false,
             progress: None,
             whole_since: None,
+            replaced_since: None,
             waiting_for: None,
             canary: Canary::default(),
         }
@@ -196,6 +201,16 @@ impl Rolling {
             self.whole_since = None;
             return steps;
         }
+        if self.not_run_again(observed) {
+            let Some(step) = self.without_a_new_run(now) else {
+                return steps;
+            };
+            steps.push(step);
+            if self.record.current.is_some() {
+                return steps;
+            }
+        }
+        self.replaced_since = None;
         let whole_since = *self.whole_since.get_or_insert(now);
         let settles = self.record.current.is_some() || self.paused().is_some();
         if settles && now < whole_since + self.settle() {
@@ -231,7 +246,9 @@ impl Rolling {
         }
         let settled = self.whole_since.map(|since| since + self.settle());
         let failed = self.progress.map(|(_, since)| since + READY_WITHIN);
-        settled.into_iter().chain(failed).filter(|at| *at > now).min()
+        let replaced = self.replaced_since.map(|since| since + READY_WITHIN);
+        let due = settled.into_iter().chain(failed).chain(replaced);
+        due.filter(|at| *at > now).min()
     }
 
     fn stop_next(&mut self, held: impl Fn(&WorkerId) -> Vec<ShardId>) -> Option<Step> {
@@ -245,6 +262,7 @@ impl Rolling {
         self.told = true;
         self.progress = None;
         self.whole_since = None;
+        self.replaced_since = None;
         Some(Step::Stop(next))
     }
 

@@ -9,6 +9,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use crate::PoolId;
+
 mod event;
 #[cfg(test)]
 mod tests;
@@ -49,6 +51,8 @@ pub struct Filter {
     /// A shard's number and, where it matters, its total.
     pub shard: Option<(u32, Option<u32>)>,
     pub worker: Option<String>,
+    /// With it, a shard's number is that of a slot of the pool.
+    pub pool: Option<String>,
     pub kind: Option<Kind>,
 }
 
@@ -66,10 +70,14 @@ impl Filter {
     pub fn matches(&self, event: &Event) -> bool {
         let of_shard = |(number, total): (u32, Option<u32>)| {
             event.shard.is_some_and(|shard| {
-                event.pool.is_none()
+                (self.pool.is_some() || event.pool.is_none())
                     && shard.number() == number
                     && total.is_none_or(|total| shard.total() == total)
             })
+        };
+        let of_pool = |name: &String| match &event.pool {
+            Some(pool) => pool.as_str() == name,
+            None => PoolId::discord().as_str() == name,
         };
         let of_worker = |name: &String| {
             event
@@ -79,6 +87,7 @@ impl Filter {
         };
         self.shard.is_none_or(of_shard)
             && self.worker.as_ref().is_none_or(of_worker)
+            && self.pool.as_ref().is_none_or(of_pool)
             && self.kind.is_none_or(|kind| kind == event.kind)
     }
 }

@@ -32,6 +32,7 @@ pub(super) async fn events(args: EventsArgs) -> anyhow::Result<ExitCode> {
     for (name, value) in [
         ("shard", &args.shard),
         ("worker", &args.worker),
+        ("pool", &args.pool),
         ("kind", &args.kind),
     ] {
         if let Some(value) = value {
@@ -156,11 +157,20 @@ fn line(time: &str, event: &Event) -> String {
     let kind = serde_json::to_value(event.kind).ok();
     let kind = kind.as_ref().and_then(|kind| kind.as_str()).unwrap_or_default();
     let head = format!("{time}  {kind:<18}  ");
-    let text = match event.shard {
-        Some(shard) => format!("shard {shard}: {}", event.cause),
+    let text = match place(event) {
+        Some(place) => format!("{place}: {}", event.cause),
         None => event.cause.clone(),
     };
     wrapped(&head, &text)
+}
+
+/// The shard, or the slot of another pool, that it happened to.
+pub(super) fn place(event: &Event) -> Option<String> {
+    let shard = event.shard?;
+    Some(match &event.pool {
+        Some(pool) => format!("slot {} of {pool}", shard.number()),
+        None => format!("shard {shard}"),
+    })
 }
 
 /// A text behind its head; on a terminal it goes on below itself.

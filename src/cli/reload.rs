@@ -26,8 +26,12 @@ pub(super) async fn reload(args: StatusArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn render(view: &ReloadView) -> String {
+    let freed = match view.freed.as_slice() {
+        [] => String::new(),
+        freed => format!("\nno longer halted: {}\n", freed.join(", ")),
+    };
     if view.changes.is_empty() {
-        return "nothing changed\n".to_owned();
+        return format!("nothing changed\n{freed}");
     }
     let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "unset".to_owned());
     let line = |change: &ReloadChange| {
@@ -41,9 +45,7 @@ fn render(view: &ReloadView) -> String {
     let mut rows = vec![["VARIABLE", "BEFORE", "NOW", "EFFECT"].map(str::to_owned)];
     rows.extend(view.changes.iter().map(line));
     let mut text = table(&rows);
-    if !view.freed.is_empty() {
-        text.push_str(&format!("\nno longer halted: {}\n", view.freed.join(", ")));
-    }
+    text.push_str(&freed);
     if view.workers_lag() {
         text.push_str("\nfor the workers that run: shardman restart --all\n");
     }

@@ -43,18 +43,43 @@ pub(super) async fn restart(args: RestartArgs) -> anyhow::Result<ExitCode> {
         return restart_in(&args, pool, &[]).await;
     }
     let fleet = manager::fleet(&args.manager).await?;
-    let mut last = None;
-    for (pool, workers) in by_pool(&args, &fleet) {
-        let code = restart_in(&args, &pool, &workers).await?;
-        if code != ExitCode::SUCCESS {
-            return Ok(code);
-        }
-        last = Some(code);
-    }
-    match last {
-        Some(code) => Ok(code),
+    let asked = by_pool(&args, &fleet);
+    if asked.is_empty() {
         // The manager knows why not.
-        None => restart_in(&args, DISCORD, &args.workers).await,
+        return restart_in(&args, DISCORD, &args.workers).await;
+    }
+    for (place, (pool, workers)) in asked.iter().enumerate() {
+        if asked.len() > 1 && !args.json {
+            say_pool(pool);
+        }
+        let ended = restart_in(&args, pool, workers).await;
+        let ended = match place {
+            0 => ended,
+            _ => ended.with_context(|| format!("it is done in {}", names(&asked[..place]))),
+        };
+        if !matches!(ended, Ok(ExitCode::SUCCESS)) {
+            say_left(&asked[place + 1..]);
+            return ended;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[expect(clippy::print_stdout, reason = "a person waits for the word")]
+fn say_pool(pool: &str) {
+    println!("pool {pool}:");
+}
+
+fn names(pools: &[(String, Vec<String>)]) -> String {
+    let names: Vec<_> = pools.iter().map(|(pool, _)| pool.as_str()).collect();
+    names.join(", ")
+}
+
+/// What an early end leaves as it was.
+#[expect(clippy::print_stderr, reason = "this is where a command's failure is said")]
+fn say_left(pools: &[(String, Vec<String>)]) {
+    if !pools.is_empty() {
+        eprintln!("shardman: nothing was restarted in {}", names(pools));
     }
 }
 
@@ -69,14 +94,7 @@ fn by_pool(args: &RestartArgs, fleet: &FleetView) -> Vec<(String, Vec<String>)> 
         let asked = if args.all { runs } else { !named.is_empty() };
         asked.then(|| (pool.to_owned(), named.into_iter().cloned().collect()))
     };
-    let known = |worker: &String| {
-        let mut all = fleet
-            .pools
-            .iter()
-            .flat_map(|pool| &pool.workers)
-            .chain(&fleet.workers);
-        all.any(|known| known.worker == *worker)
-    };
+    let known = |worker: &String| fleet.every_worker().any(|known| known.worker == *worker);
     if !args.workers.iter().all(known) {
         return Vec::new();
     }
@@ -99,7 +117,7 @@ async fn restart_in(args: &RestartArgs, pool: &str, workers: &[String]) -> anyho
     let path = format!("/fleet/restart?{}", query.finish());
     let answer = manager::post(&args.manager, &path).await?;
     if !answer.status.is_success() {
-        return Err(refusal(&answer)).context("nothing was restarted");
+        return Err(refusal(&answer)).with_context(|| format!("nothing of the pool {pool} was restarted"));
     }
     if answer.body.is_empty() {
         return started();
@@ -128,13 +146,13 @@ async fn hold(args: &RestartArgs) -> anyhow::Result<ExitCode> {
         (
             "/fleet/restart/pause",
             "no further worker is restarted until `shardman restart --continue`",
-            "nothing was paused",
+            "not every restart was paused",
         )
     } else {
         (
             "/fleet/restart/continue",
             "the restart goes on; watch it with `shardman status`",
-            "nothing goes on",
+            "not every restart goes on",
         )
     };
     let answer = manager::post(&args.manager, path).await?;
@@ -152,7 +170,7 @@ async fn cancel(args: &RestartArgs) -> anyhow::Result<ExitCode> {
         println!("no further worker is restarted");
         return Ok(ExitCode::SUCCESS);
     }
-    Err(refusal(&answer)).context("nothing was cancelled")
+    Err(refusal(&answer)).context("not every restart was cancelled")
 }
 
 #[expect(clippy::print_stderr, reason = "this is where a command's failure is said")]
@@ -161,8 +179,8 @@ async fn explain(args: &RestartArgs) -> anyhow::Result<ExitCode> {
     eprintln!(
         "shardman: say which workers to restart, or --all; one is stopped at a time, the next when the fleet is whole again"
     );
-    let workers: Vec<_> = fleet.pools.into_iter().flat_map(|pool| pool.workers).collect();
-    eprint!("\n{}", workers_table(&[fleet.workers, workers].concat()));
+    let workers: Vec<_> = fleet.every_worker().cloned().collect();
+    eprint!("\n{}", workers_table(&workers));
     Ok(ExitCode::from(EXIT_USAGE))
 }
 

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use shardman_core::wire::{FleetView, PoolView, ShardView, StartsView, WorkerView};
+use shardman_core::wire::{FleetView, PoolView, RestartView, ShardView, StartsView, WorkerView};
 
 use super::{manager, restart};
 use crate::config::StatusArgs;
@@ -64,13 +64,7 @@ fn render(fleet: &FleetView) -> String {
     for trouble in fleet.trouble.iter().chain(&fleet.proposal) {
         text.push_str(&format!("! {trouble}\n"));
     }
-    if let Some(restart) = fleet
-        .restart
-        .as_ref()
-        .filter(|restart| restart.state == "running" || restart.on_hold)
-    {
-        text.push_str(&format!("{}\n", restart::progress(restart)));
-    }
+    text.push_str(&restarting(fleet.restart.as_ref()));
     text.push_str(&killed(fleet));
     if fleet.planned > 0 || fleet.pools.is_empty() || !fleet.shards.is_empty() {
         text.push('\n');
@@ -90,16 +84,21 @@ fn render(fleet: &FleetView) -> String {
     text
 }
 
+/// How far a planned restart is. One that is paused is among the troubles.
+fn restarting(restart: Option<&RestartView>) -> String {
+    let open = |restart: &&RestartView| restart.on_hold || restart.state == "running";
+    restart
+        .filter(open)
+        .map_or_else(String::new, |restart| format!("{}\n", restart::progress(restart)))
+}
+
 /// A pool beside `discord`: its slots, and the processes of them.
 fn pool_text(pool: &PoolView) -> String {
     let mut text = format!(
         "\npool {}: {} of {} slots held\n",
         pool.pool, pool.leased, pool.size
     );
-    let restart = pool.restart.iter();
-    for restart in restart.filter(|restart| restart.state == "running") {
-        text.push_str(&format!("{}\n", restart::progress(restart)));
-    }
+    text.push_str(&restarting(pool.restart.as_ref()));
     let mut slots = vec![row(["SLOT", "STATE", "WORKER", "BEAT", "EPOCH", "", ""])];
     slots.extend(pool.shards.iter().map(|slot| {
         let [_, state, holder, beat, _, _, epoch] = shard_row(slot);
@@ -177,11 +176,14 @@ fn starts(starts: &StartsView) -> String {
         };
         parts.push(format!("last 24 h: {}{more}", spenders.join(", ")));
     }
-    if parts.is_empty() {
-        String::new()
-    } else {
-        format!("starts  {}\n", parts.join("; "))
-    }
+    parts
+        .into_iter()
+        .enumerate()
+        .map(|(line, part)| match line {
+            0 => format!("starts  {part}\n"),
+            _ => format!("        {part}\n"),
+        })
+        .collect()
 }
 
 /// A time in its largest unit.
@@ -320,7 +322,7 @@ mod tests {
         };
         assert_eq!(
             starts(&view),
-            "starts  812 of 1000 left (100 in reserve), resets in 5 h; last 24 h: discord-1 96 (crash), external 12 (first start)\n"
+            "starts  812 of 1000 left (100 in reserve), resets in 5 h\n        last 24 h: discord-1 96 (crash), external 12 (first start)\n"
         );
         view.used_up_in = Some(2400.0);
         view.by_worker = (0..5)
@@ -328,7 +330,7 @@ mod tests {
             .collect();
         assert_eq!(
             starts(&view),
-            "starts  812 of 1000 left (100 in reserve), resets in 5 h, used up in 40 min at this rate; \
+            "starts  812 of 1000 left (100 in reserve), resets in 5 h, used up in 40 min at this rate\n        \
              last 24 h: discord-0 1 (crash), discord-1 1 (crash), discord-2 1 (crash) and 2 more\n"
         );
         assert_eq!(starts(&StartsView::default()), "");

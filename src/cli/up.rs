@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use shardman_core::PoolId;
 use shardman_sim::SimConfig;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,8 @@ use super::{EXIT_CONFIG, Signals, progress};
 use crate::config::{ConfigError, DiscordApi, SecretSettings, UpArgs, Workers, pool_settings};
 use crate::http::{self, HttpState};
 use crate::manager::{
-    Count, Manager, ManagerHandle, PoolSettings, Register, RestartRule, Secrets, Settings, WorkerProgram,
+    Alert, Count, Manager, ManagerHandle, PoolSettings, Register, RestartRule, Secrets, Settings,
+    WorkerProgram,
 };
 use crate::store::DiskStore;
 use crate::supervisor::Limits;
@@ -57,6 +58,12 @@ pub(super) async fn up(mut args: UpArgs) -> anyhow::Result<ExitCode> {
         Some(_) => Some(SIM_TOKEN.to_owned()),
         None => bot_token(&args, &secrets)?,
     };
+    if args.sim.is_none() && token.is_some() && secrets.bot_token.is_none() {
+        warn!(
+            "no BOT_TOKEN is set: the Discord at {} is taken for a simulated one",
+            args.discord_api_url
+        );
+    }
     let pools = pool_settings(&args)?;
     let cors = reload::cors(&args)?;
     let listener = match systemd::listener(args.listens_by_choice.then_some(args.listen))? {
@@ -72,7 +79,7 @@ pub(super) async fn up(mut args: UpArgs) -> anyhow::Result<ExitCode> {
         info!("no SECRET is set: workers present the one in {}", path.display());
     }
 
-    let settings = settings(&args, address, token.as_deref(), &program, pools.clone(), assigns);
+    let settings = settings(&args, address, token.as_deref(), &program, pools, assigns);
     if settings.count == Count::Nothing {
         warn!("neither BOT_TOKEN nor MAX_SHARDS is set: no bot is run, only the pools of POOLS");
     }
@@ -82,8 +89,11 @@ pub(super) async fn up(mut args: UpArgs) -> anyhow::Result<ExitCode> {
     };
     let (alert_sender, alert_queue) = mpsc::channel(alerts::QUEUE);
     let webhook = watch::Sender::new(reload::webhook(&args, &secrets));
-    let (manager, handle) = Manager::start(store, settings, &keys, alert_sender).await?;
+    let has_pools = !settings.pools.is_empty();
+    let (manager, handle) = Manager::start(store, settings, &keys, alert_sender.clone()).await?;
     tokio::spawn(alerts::run(webhook.subscribe(), alert_queue, handle.metrics()));
+    // Nothing was taken up and nothing else is to be run.
+    let alone = !has_pools && !handle.is_in_use();
 
     // Whoever asks from the first moment on is answered.
     let reloads = handle
@@ -105,14 +115,14 @@ pub(super) async fn up(mut args: UpArgs) -> anyhow::Result<ExitCode> {
     tokio::spawn(progress::show(handle.summary()));
     let token = token.map(watch::Sender::new);
     let api = args.discord_api_url.clone();
-    let refused = watch_discord(&api, token.as_ref().map(watch::Sender::subscribe), &handle);
+    let known = token.as_ref().map(watch::Sender::subscribe);
+    let refused = watch_discord(&api, known, &handle, alone, alert_sender);
     tokio::pin!(refused);
     let (stop_seconds, simulates) = (args.stop_seconds.as_secs_f64(), args.sim.is_some());
     let reloader = Reloader {
         args,
         address,
         program,
-        pools,
         assigns,
         handle: handle.clone(),
         webhook,
@@ -130,8 +140,7 @@ pub(super) async fn up(mut args: UpArgs) -> anyhow::Result<ExitCode> {
             info!("stopping: the workers get {stop_seconds} s; a second signal kills them");
             ExitCode::SUCCESS
         }
-        // Workers on our own simulator have nothing to go on with.
-        _ = leave.recv(), if !simulates => {
+        () = asked_to_leave(&mut leave, simulates) => {
             info!("stopping: the workers go on, and the next manager adopts them");
             grace.send_replace(HANDOVER_GRACE);
             leaves = true;
@@ -160,6 +169,19 @@ pub(super) async fn up(mut args: UpArgs) -> anyhow::Result<ExitCode> {
     Ok(code)
 }
 
+/// SIGUSR2. Workers on our own simulator would have nothing to go on with.
+async fn asked_to_leave(leave: &mut Signal, simulates: bool) {
+    loop {
+        leave.recv().await;
+        if !simulates {
+            return;
+        }
+        warn!(
+            "SIGUSR2 is ignored: the simulated Discord of --sim ends with this manager; SIGTERM stops both"
+        );
+    }
+}
+
 /// Returns once no child is left.
 async fn stop_fleet(handle: &ManagerHandle, signals: &mut Signals, owner: &mut JoinHandle<()>) {
     let mut summary = handle.summary();
@@ -167,9 +189,17 @@ async fn stop_fleet(handle: &ManagerHandle, signals: &mut Signals, owner: &mut J
     let gone = summary.wait_for(|fleet| fleet.stopping && fleet.running == 0);
     tokio::pin!(gone);
     let mut forced = false;
+    let mut turns = 0;
+    let mut extends = tokio::time::interval(systemd::STOP_EXTENSION / 3);
     loop {
         tokio::select! {
             _ = &mut gone => break,
+            _ = extends.tick() => {
+                // An owner that hangs ends no child: systemd may kill it.
+                if std::mem::replace(&mut turns, handle.turns()) != turns {
+                    systemd::still_stopping();
+                }
+            }
             // Nobody is left to wait for; the children live on.
             _ = &mut *owner => return,
             () = signals.next() => {
@@ -185,9 +215,11 @@ async fn watch_discord(
     api: &DiscordApi,
     token: Option<watch::Receiver<String>>,
     handle: &ManagerHandle,
+    alone: bool,
+    alerts: mpsc::Sender<Alert>,
 ) -> discord::AskError {
     match token {
-        Some(token) => discord::watch(api.clone(), token, handle.clone()).await,
+        Some(token) => discord::watch(api.clone(), token, handle.clone(), alone, alerts).await,
         None => std::future::pending().await,
     }
 }
@@ -205,10 +237,6 @@ fn bot_token(args: &UpArgs, secrets: &SecretSettings) -> Result<Option<String>, 
         }
         return Ok(token);
     }
-    warn!(
-        "no BOT_TOKEN is set: the Discord at {} is taken for a simulated one",
-        args.discord_api_url
-    );
     Ok(Some(SIM_TOKEN.to_owned()))
 }
 

@@ -10,7 +10,7 @@ use shardman_core::ShardId;
 use shardman_core::timeline::{Event, EventsView, Kind};
 use shardman_core::wire::{FleetView, ShardView, WorkerView};
 
-use super::events::{about, ago, get, print, wrapped};
+use super::events::{about, ago, get, place, print, wrapped};
 use super::manager;
 use crate::config::WhyArgs;
 
@@ -40,7 +40,7 @@ struct Story<'a> {
 pub(super) async fn why(args: WhyArgs) -> anyhow::Result<ExitCode> {
     let fleet = manager::fleet(&args.manager).await?;
     let name = args.subject.as_str();
-    let is_worker = fleet.workers.iter().any(|worker| worker.worker == name);
+    let is_worker = fleet.every_worker().any(|worker| worker.worker == name);
     let is_shard = !is_worker && name.starts_with(|first: char| first.is_ascii_digit());
     let filter = if is_shard { "shard" } else { "worker" };
     let escaped: String = form_urlencoded::byte_serialize(name.as_bytes()).collect();
@@ -84,6 +84,7 @@ fn shards(name: &str, fleet: &FleetView, events: &[Event]) -> Vec<ShardId> {
     if found.is_empty() {
         found = events
             .iter()
+            .filter(|event| event.pool.is_none())
             .filter_map(|event| event.shard)
             .filter(called)
             .collect();
@@ -98,7 +99,7 @@ fn unknown(name: &str, is_shard: bool, fleet: &FleetView) -> anyhow::Error {
         let shards: Vec<_> = fleet.shards.iter().map(|view| view.shard.to_string()).collect();
         return anyhow!("there is no shard {name}; {}", those_there(&shards));
     }
-    let workers: Vec<_> = fleet.workers.iter().map(|view| view.worker.clone()).collect();
+    let workers: Vec<_> = fleet.every_worker().map(|view| view.worker.clone()).collect();
     anyhow!("there is no worker {name:?}; {}", those_there(&workers))
 }
 
@@ -119,7 +120,7 @@ fn tell(
     json: bool,
 ) -> anyhow::Result<String> {
     let is_own = |event: &&Event| match subject {
-        Subject::Shard(shard) => event.shard == Some(*shard),
+        Subject::Shard(shard) => event.pool.is_none() && event.shard == Some(*shard),
         Subject::Worker(name) => {
             event.shard.is_none()
                 && event
@@ -139,7 +140,7 @@ fn tell(
             (state, of_shard(*shard, found, age))
         }
         Subject::Worker(name) => {
-            let found = fleet.workers.iter().find(|view| view.worker == *name);
+            let found = fleet.every_worker().find(|view| view.worker == *name);
             let state = found.map_or("gone", |view| view.state.as_str());
             (state, of_worker(name, found))
         }
@@ -173,9 +174,9 @@ fn tell(
     }
     for event in &story {
         let time = format!("  {:>10}  ", ago(view.now_ms, event.at_ms));
-        let cause = match (subject, event.shard) {
-            (Subject::Shard(ours), Some(shard)) if shard == *ours => event.cause.clone(),
-            (_, Some(shard)) => format!("shard {shard} {}", event.cause),
+        let cause = match (subject, place(event)) {
+            (Subject::Shard(ours), Some(_)) if event.shard == Some(*ours) => event.cause.clone(),
+            (_, Some(place)) => format!("{place} {}", event.cause),
             (_, None) => event.cause.clone(),
         };
         text.push_str(&wrapped(&time, &cause));

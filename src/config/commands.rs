@@ -71,6 +71,10 @@ pub struct EventsArgs {
     #[arg(long, value_name = "WORKER")]
     pub worker: Option<String>,
 
+    /// Only those of this pool; `--shard` then means a slot of it.
+    #[arg(long, value_name = "POOL")]
+    pub pool: Option<String>,
+
     /// Only those of this kind, such as `worker_ended`.
     #[arg(long, value_name = "KIND")]
     pub kind: Option<String>,

@@ -10,7 +10,7 @@ use super::{ConfigError, UpArgs, parse};
 use crate::manager::{PoolSettings, Register, RestartRule};
 
 /// What the variables of every pool begin with.
-const PREFIX: &str = "POOL_";
+pub(super) const PREFIX: &str = "POOL_";
 
 /// What follows a pool's name in them.
 const SETTINGS: [&str; 6] = [
@@ -62,7 +62,17 @@ pub fn pool_settings(args: &UpArgs) -> Result<Vec<PoolSettings>, ConfigError> {
     read(args, ours.collect())
 }
 
-fn read(args: &UpArgs, mut variables: Vec<(String, OsString)>) -> Result<Vec<PoolSettings>, ConfigError> {
+/// The names of all variables that these pools may have.
+pub fn pool_variables<'a>(pools: impl IntoIterator<Item = &'a PoolId>) -> Vec<String> {
+    let of_pool = |pool: &PoolId| SETTINGS.map(|setting| variable(pool, setting));
+    pools.into_iter().flat_map(of_pool).collect()
+}
+
+/// The same from variables that were read elsewhere, none of them empty.
+pub(super) fn read(
+    args: &UpArgs,
+    mut variables: Vec<(String, OsString)>,
+) -> Result<Vec<PoolSettings>, ConfigError> {
     variables.sort();
     let mut pools = Vec::new();
     for (at, pool) in args.pools.iter().enumerate() {

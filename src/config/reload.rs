@@ -11,7 +11,9 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use shardman_core::reload::{ReloadChange, ReloadEffect};
 
-use super::{Cli, Command, ConfigError, SECRET_VARIABLES, SecretSettings, Stop, UpArgs, explain};
+use super::dotenv::{Dotenv, read, text};
+use super::{Cli, Command, ConfigError, SECRET_VARIABLES, SecretSettings, Stop, UpArgs, explain, pools};
+use crate::manager::PoolSettings;
 
 /// What a person may see of a value that may be secret.
 const HIDDEN: &str = "(hidden)";
@@ -55,78 +57,24 @@ impl fmt::Debug for Source {
     }
 }
 
-/// A configuration that was read again, as far as it can be applied.
+/// What a configuration says.
 #[derive(Debug)]
-pub struct Reloaded {
+pub struct Written {
     pub args: UpArgs,
     pub secrets: SecretSettings,
+    pub pools: Vec<PoolSettings>,
+}
+
+/// A configuration that was read again.
+#[derive(Debug)]
+pub struct Reloaded {
+    /// As it stands: what the next manager would start with.
+    pub whole: Written,
+    /// As far as it can be applied.
+    pub applied: Written,
     pub changes: Vec<ReloadChange>,
     /// What children inherit otherwise than this process has it.
     pub inherit: Vec<(String, Option<String>)>,
-}
-
-/// `.env` as it was brought into the environment.
-#[derive(Default)]
-pub struct Dotenv {
-    brought: BTreeSet<String>,
-    values: BTreeMap<String, String>,
-}
-
-/// Reads `.env` of the working directory, or of a folder above it, into the
-/// environment, where it does not override what is set.
-pub fn load_dotenv() -> Result<Dotenv, ConfigError> {
-    let text = text()?;
-    let values = read(&text)?;
-    let brought = values.keys().filter(|name| std::env::var_os(name).is_none());
-    let brought = brought.cloned().collect();
-    dotenvy::from_read(text.as_bytes()).map_err(|error| unreadable(&error, &text))?;
-    Ok(Dotenv { brought, values })
-}
-
-/// The text of `.env`; empty where there is none.
-fn text() -> Result<String, ConfigError> {
-    let found = std::env::current_dir().ok().and_then(|folder| {
-        let mut places = folder.ancestors().map(|folder| folder.join(".env"));
-        places.find(|place| place.is_file())
-    });
-    let Some(place) = found else {
-        return Ok(String::new());
-    };
-    std::fs::read_to_string(&place).map_err(|error| {
-        ConfigError(format!(
-            ".env cannot be read: '{}': {error}; make it readable for this user",
-            place.display()
-        ))
-    })
-}
-
-/// The first of several lines for a name counts.
-fn read(text: &str) -> Result<BTreeMap<String, String>, ConfigError> {
-    let mut values = BTreeMap::new();
-    for line in dotenvy::from_read_iter(text.as_bytes()) {
-        let (name, value) = line.map_err(|error| unreadable(&error, text))?;
-        values.entry(name).or_insert(value);
-    }
-    Ok(values)
-}
-
-/// Names the line and does not show it: it may hold a secret.
-fn unreadable(error: &dotenvy::Error, text: &str) -> ConfigError {
-    let why = if let dotenvy::Error::LineParse(rest, _) = error {
-        let rest = rest.lines().next().unwrap_or_default();
-        let number = text.lines().position(|line| line.contains(rest)).unwrap_or(0);
-        let line = text.lines().nth(number).unwrap_or_default();
-        let name = line
-            .split_once('=')
-            .map_or_else(String::new, |(name, _)| format!(", '{}',", name.trim()));
-        format!(
-            "line {}{name} makes no sense; write NAME=value, and quote spaces: NAME='two words'",
-            number + 1
-        )
-    } else {
-        format!("{error}; write NAME=value, one a line")
-    };
-    ConfigError(format!(".env cannot be read: {why}"))
 }
 
 impl Source {
@@ -148,7 +96,7 @@ impl Source {
     /// stays as it is.
     pub fn reload(&mut self) -> Result<Reloaded, ConfigError> {
         let new = read(&text()?)?;
-        self.parse(&new)?;
+        let whole = self.parse(&new)?;
         let changes = self.changes(&new);
         let mut in_force = new;
         let held = changes
@@ -160,7 +108,7 @@ impl Source {
                 None => drop(in_force.remove(variable)),
             }
         }
-        let (args, secrets) = self.parse(&in_force)?;
+        let applied = self.parse(&in_force)?;
         let names: BTreeSet<_> = in_force.keys().chain(&self.from_file).collect();
         let inherit = names
             .into_iter()
@@ -169,8 +117,8 @@ impl Source {
             .collect();
         self.file = in_force;
         Ok(Reloaded {
-            args,
-            secrets,
+            whole,
+            applied,
             changes,
             inherit,
         })
@@ -191,7 +139,7 @@ impl Source {
     }
 
     /// The command line as it was, with the variables as flags behind it.
-    fn parse(&self, file: &BTreeMap<String, String>) -> Result<(UpArgs, SecretSettings), ConfigError> {
+    fn parse(&self, file: &BTreeMap<String, String>) -> Result<Written, ConfigError> {
         let secrets = SecretSettings::from_lookup(|name| self.value(name, file))?;
         let mut argv = self.argv.clone();
         argv.extend(self.as_flags("up", file));
@@ -205,7 +153,21 @@ impl Source {
             argv.extend(self.as_flags("worker", file));
             parse_flags(argv)?;
         }
-        Ok((*args, secrets))
+        let pools = pools::read(&args, self.of_pools(file))?;
+        Ok(Written {
+            args: *args,
+            secrets,
+            pools,
+        })
+    }
+
+    fn of_pools(&self, file: &BTreeMap<String, String>) -> Vec<(String, OsString)> {
+        let given = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+        let names: BTreeSet<_> = given.chain(file.keys().cloned()).collect();
+        let of_pools = names.into_iter().filter(|name| name.starts_with(pools::PREFIX));
+        of_pools
+            .filter_map(|name| Some((name.clone(), self.value(&name, file)?)))
+            .collect()
     }
 
     fn as_flags(&self, command: &str, file: &BTreeMap<String, String>) -> Vec<OsString> {
@@ -338,15 +300,6 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_makes_no_sense_is_named_and_not_shown() {
-        let error = read("MAX_SHARDS=2\nBOT_TOKEN=abc def\n").unwrap_err().to_string();
-        assert!(error.contains("line 2, 'BOT_TOKEN',"), "{error}");
-        assert!(!error.contains("abc") && !error.contains("def"), "{error}");
-        let error = read("what is this").unwrap_err().to_string();
-        assert!(error.contains("line 1 makes no sense"), "{error}");
-    }
-
-    #[test]
     fn a_flag_counts_before_the_file() {
         let argv = ["shardman", "up", "--max-shards", "3", "--public-status"].map(OsString::from);
         let cli = super::super::parse(argv, &Dotenv::default()).unwrap();
@@ -362,7 +315,7 @@ mod tests {
             .map(|(name, value)| (name.to_owned(), value.to_owned()))
             .into()
         };
-        let (args, _) = up.source.parse(&file("5", "7")).unwrap();
+        let args = up.source.parse(&file("5", "7")).unwrap().args;
         assert_eq!((args.max_shards, args.public_status), (Some(3), true));
         assert_eq!(args.stop_seconds, std::time::Duration::from_secs(7));
         let effects: Vec<_> = up

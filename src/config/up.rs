@@ -89,7 +89,7 @@ pub struct UpArgs {
     #[arg(long, env = "STOP_SECONDS", default_value = "10", value_name = "SECONDS", value_parser = parse::stop_seconds)]
     pub stop_seconds: Duration,
 
-    /// The most workers that may be away at once because they were killed for their silence; unset for 4, or a tenth of them.
+    /// The most workers of one pool that may be away at once because they were killed for their silence; unset for 4, or a tenth of them.
     #[arg(long, env = "KILLS_AT_ONCE", value_name = "N", value_parser = parse::count::<1, 10_000>)]
     pub kills_at_once: Option<u32>,
 

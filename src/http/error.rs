@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use shardman_core::wire::Detail;
 
-use crate::manager::{BeatError, ConnectError, DisconnectError, IdentifyError, RescaleError, RestartError};
+mod of_manager;
 
 /// Which of the two published versions a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub(super) enum Refusal {
     SessionNotFound,
     /// The secret is that of another pool's worker.
     OtherPool(String),
+    /// Nobody takes a slot of that pool by asking.
+    SlotsAreAssigned(String),
     /// What is asked for is Discord's, and the pool is not.
     NoGateway,
     /// The secret is good, and not an operator's.
@@ -51,6 +53,8 @@ pub(super) enum Refusal {
     NoWorkerRuns,
     RestartUnderWay,
     NoRestartUnderWay,
+    /// Some pools do it, and some do not; which, in words.
+    Partly(String),
     /// The manager cannot do it now.
     Unavailable {
         reason: String,
@@ -75,38 +79,6 @@ impl Refusal {
         Self::Invalid(vec![flaw])
     }
 
-    /// What a refused `connect` means to a client of `version`.
-    pub(super) fn connect(error: ConnectError, version: Version) -> Self {
-        match error {
-            ConnectError::NoShardFree => Self::NoShardFree(version),
-            ConnectError::Unavailable {
-                reason,
-                retry_seconds,
-            } => Self::Unavailable {
-                reason,
-                retry_seconds,
-            },
-            ConnectError::UnknownPool { pools } => Self::unknown_pool(&pools),
-            ConnectError::OtherPool { own } => Self::OtherPool(format!(
-                "This worker is of the pool {own} and takes no slot of another"
-            )),
-        }
-    }
-
-    fn unknown_pool(pools: &[String]) -> Self {
-        let loc = [Place::Name("query"), Place::Name("pool")];
-        let msg = format!("there is no such pool; there are: {}", pools.join(", "));
-        Self::flaw(Flaw::new(&loc, msg, "value_error"))
-    }
-
-    /// What a refused beat means to a client of `version`.
-    pub(super) fn beat(error: BeatError, version: Version) -> Self {
-        match error {
-            BeatError::UnknownSession => Self::SessionNotFound,
-            BeatError::OutOfPlan => Self::NoShardFree(version),
-        }
-    }
-
     /// The status and, where the body is a plain sentence, that sentence.
     fn status_and_detail(&self) -> (StatusCode, &str) {
         match self {
@@ -125,10 +97,12 @@ impl Refusal {
             ),
             Self::NotAnOperator => (StatusCode::FORBIDDEN, "Operators Only: use OPERATOR_SECRET"),
             Self::NotHalted => (StatusCode::CONFLICT, "The fleet is not halted"),
-            Self::Unsafe(reasons) | Self::BadConfiguration(reasons) => (StatusCode::CONFLICT, reasons),
+            Self::Unsafe(reason) | Self::BadConfiguration(reason) | Self::SlotsAreAssigned(reason) => {
+                (StatusCode::CONFLICT, reason)
+            }
             Self::WorkerNotFound => (StatusCode::NOT_FOUND, "Worker Not Found"),
             Self::ShardNotFound => (StatusCode::NOT_FOUND, "Shard Not Found"),
-            Self::ShardNotHeld(reason) => (StatusCode::CONFLICT, reason),
+            Self::ShardNotHeld(reason) | Self::Partly(reason) => (StatusCode::CONFLICT, reason),
             Self::NoWorkerRuns => (StatusCode::CONFLICT, "No worker runs"),
             Self::RestartUnderWay => (
                 StatusCode::CONFLICT,
@@ -156,6 +130,7 @@ impl Refusal {
             | Self::NoShardFree(_)
             | Self::SessionNotFound
             | Self::OtherPool(_)
+            | Self::SlotsAreAssigned(_)
             | Self::NoGateway
             | Self::NotAnOperator
             | Self::NotHalted
@@ -167,6 +142,7 @@ impl Refusal {
             | Self::NoWorkerRuns
             | Self::RestartUnderWay
             | Self::NoRestartUnderWay
+            | Self::Partly(_)
             | Self::NotReady { .. }
             | Self::UnknownPath => None,
         }
@@ -188,58 +164,6 @@ impl IntoResponse for Refusal {
             response.headers_mut().insert(name, value);
         }
         response
-    }
-}
-
-impl From<DisconnectError> for Refusal {
-    fn from(error: DisconnectError) -> Self {
-        match error {
-            DisconnectError::UnknownSession => Self::SessionNotFound,
-            DisconnectError::Unavailable { reason } => Self::Unavailable {
-                reason,
-                retry_seconds: RELEASE_RETRY_SECONDS,
-            },
-        }
-    }
-}
-
-impl From<RescaleError> for Refusal {
-    fn from(error: RescaleError) -> Self {
-        match error {
-            RescaleError::Refused(reasons) => Self::Unsafe(reasons),
-            RescaleError::Unavailable { reason } => Self::Unavailable {
-                reason,
-                retry_seconds: RELEASE_RETRY_SECONDS,
-            },
-        }
-    }
-}
-
-impl From<RestartError> for Refusal {
-    fn from(error: RestartError) -> Self {
-        match error {
-            RestartError::UnknownWorker => Self::WorkerNotFound,
-            RestartError::UnknownShard => Self::ShardNotFound,
-            RestartError::NotHeld(_) => Self::ShardNotHeld(error.to_string()),
-            RestartError::UnknownPool { pools } => Self::unknown_pool(&pools),
-            RestartError::NothingRuns => Self::NoWorkerRuns,
-            RestartError::UnderWay => Self::RestartUnderWay,
-            RestartError::NotUnderWay => Self::NoRestartUnderWay,
-            RestartError::Unavailable { reason } => Self::Unavailable {
-                reason,
-                retry_seconds: RELEASE_RETRY_SECONDS,
-            },
-        }
-    }
-}
-
-impl From<IdentifyError> for Refusal {
-    fn from(error: IdentifyError) -> Self {
-        match error {
-            IdentifyError::UnknownSession => Self::SessionNotFound,
-            IdentifyError::OutOfPlan => Self::NoShardFree(Version::Current),
-            IdentifyError::NoGateway => Self::NoGateway,
-        }
     }
 }
 
@@ -348,6 +272,7 @@ impl Flaw {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::manager::{BeatError, ConnectError, DisconnectError, IdentifyError};
 
     fn status_of(refusal: Refusal) -> u16 {
         refusal.into_response().status().as_u16()

@@ -139,6 +139,7 @@ impl Asked {
             filter: Filter {
                 shard,
                 worker: query.get("worker").map(ToOwned::to_owned),
+                pool: query.get("pool").map(ToOwned::to_owned),
                 kind,
             },
             after: seen.or(after),

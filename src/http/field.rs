@@ -40,6 +40,16 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Takes no other members than these: what is misspelt must not count as
+    /// left out.
+    pub(super) fn nothing_but(&mut self, names: &[&str]) {
+        let unknown: Vec<_> = self.members.iter().map(|(name, _)| name.as_str()).collect();
+        for name in unknown.into_iter().filter(|name| !names.contains(name)) {
+            let msg = format!("unknown field {name:?}; there is: {}", names.join(", "));
+            self.flaws.push(Flaw::new(&self.loc, msg, "value_error.extra"));
+        }
+    }
+
     /// A text that must be there.
     pub(super) fn required_text(&mut self, name: &'static str) -> Option<String> {
         let node = self.required(name)?;

@@ -10,10 +10,11 @@ use shardman_core::wire::{FleetView, RestartView};
 
 use super::error::{self, Flaw, Place, Refusal};
 use super::fleet::operator;
+use super::json::Value;
 use super::number;
 use super::query::Query;
 use super::{HttpState, body, json};
-use crate::manager::RestartRequest;
+use crate::manager::{RestartError, RestartRequest};
 
 /// The longest time that a canary may be watched: a day.
 const CANARY_SECONDS: f64 = 86_400.0;
@@ -26,19 +27,39 @@ pub(super) async fn begin(State(state): State<HttpState>, request: Request) -> R
     let (head, content) = request.into_parts();
     let query = Query::of(&head.uri);
     let asked = asked(&query)?;
-    let mut pool = query.get("pool").map(str::to_owned);
-    if pool.is_none() && body::missing(&content).is_none() {
+    let (mut pool, mut place) = (query.get("pool").map(str::to_owned), "query");
+    if body::missing(&content).is_none() {
         let bytes = body::read(&head.headers, content).await?;
-        let document = json::read(&bytes)?;
-        let mut fields = body::fields(&document.source, document.root)?;
-        let named = fields.text("pool");
-        pool = fields.finish(Some(named)).map_err(Refusal::Invalid)?;
+        if let Some(named) = pool_in(&bytes)? {
+            (pool, place) = (Some(named), "body");
+        }
     }
-    if state.manager.restart_in(pool.as_deref(), asked).await? {
+    let begins = state.manager.restart_in(pool.as_deref(), asked).await;
+    let begins = begins.map_err(|error| {
+        if let RestartError::UnknownPool { pools } = &error {
+            return Refusal::no_pool_of(Place::Name(place), pools);
+        }
+        error.into()
+    })?;
+    if begins {
         Ok(error::accepted(&begun(&state.manager.fleet(), pool.as_deref())))
     } else {
         Ok(error::no_content())
     }
+}
+
+/// The pool that a body names. What else stands there would be left out, and
+/// more restarted than was meant.
+fn pool_in(bytes: &[u8]) -> Result<Option<String>, Refusal> {
+    let document = json::read(bytes)?;
+    if !matches!(document.root.value, Value::Map(_)) {
+        let msg = "value is not a valid dict";
+        return Err(Refusal::flaw(Flaw::new(&body::BODY, msg, "type_error.dict")));
+    }
+    let mut fields = body::fields(&document.source, document.root)?;
+    fields.nothing_but(&["pool"]);
+    let named = fields.text("pool");
+    fields.finish(Some(named)).map_err(Refusal::Invalid)
 }
 
 pub(super) async fn pause(State(state): State<HttpState>, request: Request) -> Result<Response, Refusal> {

@@ -14,6 +14,7 @@ use super::command::{self, Assigned};
 use super::fleet::Effect;
 use super::handle::Shared;
 use super::settings::{Settings, WorkerProgram};
+use crate::config::pool_variables;
 use crate::metrics::AlertEnd;
 use crate::supervisor::{Launch, Supervisor};
 
@@ -31,6 +32,8 @@ const NOT_INHERITED: &[&str] = &[
     "OPERATOR_SECRET",
     "WEBHOOK_URL",
     "WEBHOOK_CONTENT",
+    "WORKER_COMMAND",
+    "POOLS",
     "NOTIFY_SOCKET",
     "WATCHDOG_USEC",
     "WATCHDOG_PID",
@@ -69,7 +72,7 @@ impl Effects {
                 };
                 self.supervisor.stop(&worker, grace);
             }
-            Effect::Alert(alert) => {
+            Effect::Alert(alert) | Effect::AlertOn(_, alert) => {
                 if self.alerts.try_send(alert).is_err() {
                     self.shared.metrics.alerts(AlertEnd::Dropped, 1);
                     debug!("an alert was dropped: nobody takes them as fast as they come");
@@ -107,8 +110,16 @@ impl Effects {
             args,
             env,
             inherit: settings.inherit.clone(),
-            without_env: NOT_INHERITED,
+            without_env: self.not_inherited(),
         });
+    }
+
+    /// What no child is to see, other pools' settings included.
+    fn not_inherited(&self) -> Vec<String> {
+        let settings = Arc::clone(&self.shared.fleet().settings);
+        let pools = settings.pools.iter().map(|pool| &pool.pool);
+        let ours = NOT_INHERITED.iter().map(|name| (*name).to_owned());
+        ours.chain(pool_variables(pools)).collect()
     }
 
     fn bury(&mut self, worker: WorkerId) {

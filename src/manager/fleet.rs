@@ -17,7 +17,7 @@ use shardman_core::{Epoch, Plan, SessionId, ShardId, Tick, WorkerId};
 use tokio::sync::oneshot;
 use tracing::info;
 
-use super::alert::{Alert, AlertKind};
+use super::alert::{Alert, AlertKind, Ground};
 use super::handle::{Caller, DisconnectError, IdentifyError};
 use super::request::{Answer, Request};
 use super::settings::Settings;
@@ -80,6 +80,8 @@ pub(super) enum Effect {
         cause: StopCause,
     },
     Alert(Alert),
+    /// An alert that is void if its ground is gone before the turn is over.
+    AlertOn(Ground, Alert),
 }
 
 #[derive(Debug)]
@@ -363,9 +365,9 @@ impl Fleet {
             Request::SpendReserve => self.release_reserve(),
             Request::Reload {
                 settings,
-                for_workers,
+                changes,
                 reply,
-            } => drop(reply.send(self.reload(settings, for_workers, now))),
+            } => drop(reply.send(self.reload(settings, &changes, now))),
             Request::Resume { reply } => {
                 let resumed = self.resume_fleet(now);
                 self.answers.push(Answer::Resume { resumed, reply });

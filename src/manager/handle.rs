@@ -86,6 +86,9 @@ pub enum ConnectError {
     /// A child stays in the pool that it was started for.
     #[error("the caller is of the pool {own}")]
     OtherPool { own: String },
+    /// The processes of the pool are given their slots, and nobody else is.
+    #[error("the slots of the pool {pool} are given to its own processes")]
+    Assigned { pool: String },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -334,6 +337,12 @@ impl ManagerHandle {
     fn memory(&self) -> Option<(u64, u64)> {
         let holding = view::holding(&self.shared.fleet());
         memory::of(&holding)
+    }
+
+    /// Whether anything runs or is held, in any pool.
+    pub fn is_in_use(&self) -> bool {
+        let used = |fleet: &Fleet| fleet.running().next().is_some() || fleet.table.leases().next().is_some();
+        used(&self.shared.fleet()) || self.shared.pools.iter().any(|(_, fleet)| used(&fleet))
     }
 
     /// Lets the fleet use the reserve of session starts.

@@ -4,10 +4,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use shardman_core::reload::ReloadView;
+use shardman_core::reload::{ReloadEffect, ReloadView};
 use tokio::sync::{mpsc, oneshot};
 
 use super::handle::{ManagerHandle, STOPPED};
+use super::pools::within;
 use super::request::Request;
 use super::settings::Settings;
 
@@ -45,21 +46,42 @@ impl ManagerHandle {
         answer.await.unwrap_or_else(|_| Err(gone()))
     }
 
-    /// Exchanges the settings in the owner's next turn. `for_workers` says that
-    /// they change what workers are started with; those that were halted for
-    /// their configuration are started again, and named.
-    pub async fn apply(&self, settings: Settings, for_workers: bool) -> Result<Vec<String>, ReloadError> {
+    /// Exchanges the settings of every pool in the owner's next turn. Workers
+    /// that were halted for their configuration are started again, and named.
+    /// `changes` names the variables.
+    pub async fn apply(
+        &self,
+        settings: Settings,
+        changes: Vec<(String, ReloadEffect)>,
+    ) -> Result<Vec<String>, ReloadError> {
         let gone = || ReloadError::Unavailable {
             reason: STOPPED.to_owned(),
         };
-        let (reply, answer) = oneshot::channel();
-        let request = Request::Reload {
-            settings: Arc::new(settings),
-            for_workers,
-            reply,
-        };
-        self.requests.send(request).await.map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())
+        let others = settings.pools.iter().map(|pool| settings.of_pool(pool));
+        let mut of_pools: Vec<_> = others.collect();
+        of_pools.insert(0, settings);
+        let mut answers = Vec::new();
+        // Told once, by the first of them.
+        let mut changes = changes;
+        for settings in of_pools {
+            let (reply, answer) = oneshot::channel();
+            let pool = settings.pool.clone();
+            let request = Request::Reload {
+                settings: Arc::new(settings),
+                changes: std::mem::take(&mut changes),
+                reply,
+            };
+            self.requests
+                .send(within(pool, request))
+                .await
+                .map_err(|_| gone())?;
+            answers.push(answer);
+        }
+        let mut freed = Vec::new();
+        for answer in answers {
+            freed.extend(answer.await.map_err(|_| gone())?);
+        }
+        Ok(freed)
     }
 
     /// How often the owner has turned: a number that stands still means that it

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use shardman_core::identify::Permit;
+use shardman_core::reload::ReloadEffect;
 use shardman_core::rescale::Rescale;
 use shardman_core::wire::PlanReport;
 use shardman_core::{PoolId, SessionId};
@@ -63,12 +64,11 @@ pub(super) enum Request {
     CancelRestart {
         reply: oneshot::Sender<Result<bool, RestartError>>,
     },
-    /// Other settings, from now on. `for_workers` says that they change what
-    /// workers are started with. Answered with the workers that are no longer
-    /// halted.
+    /// Other settings, from now on. Answered with the workers that are no
+    /// longer halted.
     Reload {
         settings: Arc<Settings>,
-        for_workers: bool,
+        changes: Vec<(String, ReloadEffect)>,
         reply: oneshot::Sender<Vec<String>>,
     },
     /// Stop every child; a second time, kill them.

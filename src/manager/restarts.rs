@@ -46,6 +46,17 @@ pub enum RestartError {
     NotUnderWay,
     #[error("it cannot be done now: {reason}")]
     Unavailable { reason: String },
+    /// Some pools do it, and each of the others says why not.
+    #[error("it is done in {}, and not in {}", done.join(", "), each(refused))]
+    Partly {
+        done: Vec<String>,
+        refused: Vec<(String, RestartError)>,
+    },
+}
+
+fn each(refused: &[(String, RestartError)]) -> String {
+    let words = refused.iter().map(|(pool, error)| format!("{pool} ({error})"));
+    words.collect::<Vec<_>>().join(", ")
 }
 
 impl ManagerHandle {

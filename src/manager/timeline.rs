@@ -98,6 +98,7 @@ impl History {
                 mut event,
                 number,
                 because_of,
+                ..
             } in notes
             {
                 event.because_of = because_of.and_then(|number| number.get().copied());
@@ -120,11 +121,7 @@ impl History {
     /// Tells what the owner itself did or met.
     pub(super) fn tell(&self, kind: Kind, cause: &str) {
         let event = Event::new(kind, Subject::fleet(), cause, wall_ms());
-        self.publish(vec![Note {
-            event,
-            number: Arc::default(),
-            because_of: None,
-        }]);
+        self.publish(vec![Note::alone(event)]);
     }
 
     /// The last events are written, if the disk takes them.

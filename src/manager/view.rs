@@ -8,6 +8,7 @@ use shardman_core::{Plan, ShardId, Tick, WorkerId};
 
 use super::fleet::{Fleet, Run};
 use crate::clock::Clock;
+use crate::discord::TOKEN_REFUSED;
 use shardman_core::wall::rfc3339_micros;
 
 /// Counts of the fleet.
@@ -66,7 +67,11 @@ pub(super) fn readiness(fleet: &Fleet) -> Result<(), String> {
 
 fn trouble(fleet: &Fleet) -> Vec<String> {
     let mut trouble: Vec<String> = Vec::new();
-    trouble.extend(fleet.waits_for_discord());
+    let waits = fleet.waits_for_discord();
+    // An outage of Discord's API is none of ours; a refused token is.
+    let refused = fleet.discord_trouble.clone();
+    let refused = refused.filter(|why| waits.is_none() && why.starts_with(TOKEN_REFUSED));
+    trouble.extend(waits.or(refused));
     trouble.extend(fleet.store_trouble.clone());
     trouble.extend(fleet.halted_because());
     trouble.extend(fleet.starts_used_up());

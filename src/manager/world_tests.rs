@@ -12,6 +12,7 @@ use worker::Crash;
 mod brake;
 mod health;
 mod host;
+mod lapses;
 mod pools;
 mod traffic;
 mod worker;

@@ -64,6 +64,15 @@ impl Cgroups {
         Some(cgroups)
     }
 
+    /// This folder, with limits on memory.
+    #[cfg(test)]
+    pub(super) fn within(folder: PathBuf) -> Self {
+        Self {
+            folder,
+            limits_memory: true,
+        }
+    }
+
     /// A group for one run of a child.
     pub(super) fn create(
         &self,
@@ -73,12 +82,15 @@ impl Cgroups {
     ) -> io::Result<Cgroup> {
         let path = self.folder.join(name(worker, credential));
         fs::create_dir_all(&path)?;
+        // Removed again if it cannot be made what it is to be.
+        let cgroup = Cgroup { path };
+        let path = cgroup.path();
         if let Some(bytes) = memory_bytes.filter(|_| self.limits_memory) {
             fs::write(path.join("memory.max"), bytes.to_string())?;
             // A worker that lost one of its processes is no worker any more.
             fs::write(path.join("memory.oom.group"), "1")?;
         }
-        Ok(Cgroup { path })
+        Ok(cgroup)
     }
 
     fn remove_left_over(&self) {

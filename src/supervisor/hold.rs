@@ -135,29 +135,29 @@ impl Holds {
         Ok(())
     }
 
-    /// For a child that is about to start.
-    pub(super) fn on(&self, worker: &WorkerId, credential: &str) -> Hold {
+    /// For a child that is about to start. Where children have control groups
+    /// nothing else is looked at, so without one it must not be started.
+    pub(super) fn on(&self, worker: &WorkerId, credential: &str) -> io::Result<Hold> {
         let memory = self.limits.memory_bytes;
-        let cgroup = self.cgroups.as_ref().and_then(|cgroups| {
-            let cgroup = cgroups.create(worker, credential, memory);
-            cgroup
-                .inspect_err(|error| {
-                    warn!(worker.id = %worker, "worker {worker} gets no control group: {error}");
-                })
-                .ok()
-        });
+        let cgroup = match &self.cgroups {
+            Some(cgroups) => {
+                let cgroup = cgroups.create(worker, credential, memory);
+                Some(cgroup.map_err(|error| io::Error::other(format!("it gets no control group: {error}")))?)
+            }
+            None => None,
+        };
         let conditions = Conditions {
             cgroup: cgroup.as_ref().map(|cgroup| cgroup.path().to_owned()),
             data_bytes: memory.filter(|_| self.means().memory == Some(MemoryLimit::Process)),
             open_files: self.limits.open_files,
         };
-        Hold {
+        Ok(Hold {
             conditions,
             cgroup,
             orphans: self.orphans.clone(),
             credential: credential.to_owned(),
             adopted: false,
-        }
+        })
     }
 
     /// For one that an earlier manager started.
@@ -194,9 +194,12 @@ pub(super) struct Hold {
 }
 
 impl Hold {
-    /// Kills the child and whatever it started. Its leader must not be reaped.
-    pub(super) fn kill(&self, pid: i32) {
-        unix::kill_group(pid);
+    /// Kills the child and whatever it started; `group` is its process group, as
+    /// far as that number names no other.
+    pub(super) fn kill(&self, group: Option<i32>) {
+        if let Some(group) = group {
+            unix::kill_group(group);
+        }
         if let Some(cgroup) = &self.cgroup {
             cgroup.kill();
         }
@@ -208,9 +211,9 @@ impl Hold {
     }
 
     /// Waits until nothing of it is left, killing what did not go with the rest.
-    pub(super) async fn bury(&self, pid: i32) {
+    pub(super) async fn bury(&self, pid: i32, group: Option<i32>) {
         for look in 0.. {
-            let mut left = unix::group_lives(pid);
+            let mut left = group.is_some_and(unix::group_lives);
             if let Some(cgroup) = &self.cgroup
                 && cgroup.lives()
             {
@@ -230,6 +233,35 @@ impl Hold {
         }
         if let Some(orphans) = &self.orphans {
             orphans.forget(pid);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_whose_control_group_cannot_be_made_is_not_started() {
+        let folder = tempfile::tempdir().unwrap();
+        // No folder can be made in a file, and no limit written where a folder is.
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let full = folder.path().join("full");
+        let credential = "0123456789abcdef0123456789abcdef";
+        std::fs::create_dir_all(full.join("web-0.0123456789abcdef/memory.max")).unwrap();
+        for place in [file, full] {
+            let holds = Holds {
+                limits: Limits {
+                    memory_bytes: Some(1 << 30),
+                    open_files: None,
+                },
+                cgroups: Some(Cgroups::within(place)),
+                orphans: None,
+                _orphans_watched: None,
+            };
+            let error = holds.on(&"web-0".into(), credential).unwrap_err().to_string();
+            assert!(error.starts_with("it gets no control group"), "{error}");
         }
     }
 }

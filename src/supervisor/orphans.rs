@@ -6,7 +6,9 @@
 //! says so: where it was seen earlier, its session, its environment. One that
 //! none of them places is killed when no worker runs that could have started
 //! it. It may outlive its worker that long if it was started, left its parent,
-//! its session and its environment between two looks.
+//! its session and its environment between two looks. As the first process of a
+//! container we are also given what came in from outside (`docker exec`): there
+//! nothing is killed that cannot be placed.
 //!
 //! The children of workers that an earlier manager started are not given to us:
 //! there the environment alone counts. Nothing but workers may be started while
@@ -185,6 +187,10 @@ impl Family {
             let owner = self.workers.get_key_value(&owner);
             let owner = owner.filter(|(_, worker)| worker.start_time == start_time);
             return owner.is_none_or(|owner| !runs(&owner));
+        }
+        // The first process of a container is given what others brought in, too.
+        if own_pid() == 1 {
+            return false;
         }
         let mut older = self.workers.iter().filter(runs);
         self.strangers.is_empty() && !older.any(|(_, worker)| worker.start_time <= stat.start_time)

@@ -64,6 +64,19 @@ pub(super) fn is_alive(process: &ProcessId) -> bool {
         && Stat::read(process.pid).is_ok_and(|stat| stat.start_time == process.start_time && !stat.dead())
 }
 
+/// Whether this pid still names this process of the present boot, which may be
+/// dead and not buried.
+pub(super) fn is_named(process: &ProcessId) -> io::Result<bool> {
+    if boot_id()? != process.boot_id {
+        return Ok(false);
+    }
+    match Stat::read(process.pid) {
+        Ok(stat) => Ok(stat.start_time == process.start_time),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 pub(super) fn kill_group(pid: i32) {
     signal_group(pid, Signal::KILL);
 }
@@ -97,6 +110,14 @@ pub(super) fn group_lives(pid: i32) -> bool {
     pids().is_none_or(|mut pids| {
         pids.any(|other| Stat::read(other).is_ok_and(|stat| stat.group == pid && !stat.dead()))
     })
+}
+
+/// Whether anything in this process group was started with this `SECRET`, or is
+/// in its control group.
+pub(super) fn group_carries(group: i32, credential: &str) -> bool {
+    let left = by_environment(credential).into_iter();
+    left.filter_map(|pid| Stat::read(pid).ok())
+        .any(|stat| stat.group == group)
 }
 
 /// The process group leader that was started with this `SECRET`, by the

@@ -50,6 +50,11 @@ fn a_blocked_loop_is_seen_and_told_once_and_only_in_the_end_restarted() {
         "{log}"
     );
     assert!(!log.contains("worker discord-1 is restarted") && !log.contains("worker discord-2 is restarted"));
+    let begins = "worker discord-0 is blocked: its loop has lagged behind";
+    assert!(
+        (1..=2).contains(&log.matches(begins).count()),
+        "once for each of its runs: {log}"
+    );
     let mut alerts = String::new();
     eventually(seconds(15.0), "an alert", || {
         alerts.extend(messages.try_iter().map(|message| message.to_string()));

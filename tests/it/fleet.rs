@@ -1,6 +1,6 @@
 //! A fleet comes up inside Discord's limits, and goes down leaving nothing.
 
-use crate::support::{Program, Shardman, Sim, eventually, seconds, signal};
+use crate::support::{Program, Shardman, Sim, eventually, seconds, signal, webhook};
 
 #[test]
 fn one_command_brings_up_a_simulated_fleet_and_ctrl_c_ends_it_all() {
@@ -106,4 +106,80 @@ fn an_unreachable_discord_is_waited_for() {
     shardman.wait_ready(seconds(30.0));
     assert!(shardman.stop().success());
     sim.assert_clean();
+}
+
+#[test]
+fn a_refused_token_takes_nothing_from_what_runs() {
+    let sim = Sim::start(2, 2, &["--token", "right"]);
+    let (url, messages) = webhook(&["204 No Content"]);
+    let mut shardman = Shardman::up(&[
+        ("DISCORD_API_URL", &sim.url()),
+        ("BOT_TOKEN", "right"),
+        ("WEBHOOK_URL", &url),
+    ]);
+    shardman.wait_ready(seconds(30.0));
+    let workers = shardman.workers();
+    shardman.kill();
+    shardman.set("BOT_TOKEN", "wrong");
+    shardman.start();
+    eventually(seconds(15.0), "it says so", || {
+        let trouble = shardman.fleet().trouble;
+        trouble
+            .iter()
+            .any(|words| words.contains("BOT_TOKEN was refused"))
+            .then_some(())
+    });
+    eventually(seconds(15.0), "an alert says so", || {
+        messages
+            .try_iter()
+            .find(|message| message.to_string().contains("BOT_TOKEN was refused"))
+    });
+    shardman.wait_ready(seconds(10.0));
+    assert_eq!(shardman.workers(), workers, "they were adopted and go on");
+    assert!(shardman.stop().success());
+    sim.assert_clean();
+}
+
+#[test]
+fn a_refused_token_takes_nothing_from_other_pools() {
+    let sim = Sim::start(1, 1, &["--token", "right"]);
+    let mut shardman = Shardman::up(&[
+        ("DISCORD_API_URL", &sim.url()),
+        ("BOT_TOKEN", "wrong"),
+        ("POOLS", "web"),
+        ("POOL_WEB_COMMAND", "exec sleep 1000"),
+        ("POOL_WEB_REGISTER", "process"),
+    ]);
+    eventually(seconds(15.0), "the token is refused and the pool runs", || {
+        let pool = shardman.fleet().pools.into_iter().next()?;
+        let refused = shardman.log().contains("BOT_TOKEN was refused");
+        (refused && pool.workers.first()?.pid.is_some()).then_some(())
+    });
+    assert!(shardman.stop().success());
+}
+
+#[test]
+fn a_worker_that_stops_already_keeps_its_time_when_the_manager_stops() {
+    let command =
+        "trap 'touch began; sleep 2; touch ended; exit 0' TERM; touch ready; while :; do sleep 0.1; done";
+    let mut shardman = Shardman::up(&[
+        ("MAX_SHARDS", "1"),
+        ("STOP_SECONDS", "20"),
+        ("WORKER_COMMAND", command),
+    ]);
+    let made = |shardman: &Shardman, name: &str| shardman.folder().join(name).exists();
+    eventually(seconds(10.0), "it can be stopped", || {
+        made(&shardman, "ready").then_some(())
+    });
+    let url = format!("http://{}", shardman.address);
+    let (code, _, error) = Program::shardman(&["restart", "discord-0", "--no-wait", "--url", &url])
+        .env("SECRET", "test-secret")
+        .run();
+    assert_eq!(code, 0, "{error}");
+    eventually(seconds(10.0), "it begins to stop", || {
+        made(&shardman, "began").then_some(())
+    });
+    assert!(!made(&shardman, "ended"), "it is not done when the manager stops");
+    assert!(shardman.stop().success());
+    assert!(made(&shardman, "ended"), "it was given its time");
 }

@@ -196,3 +196,48 @@ fn as_the_first_process_of_a_container_the_manager_buries_whatever_it_is_given()
     signal(manager, Signal::INT);
     assert!(shardman.running().wait(seconds(20.0)).success());
 }
+
+#[test]
+fn as_the_first_process_of_a_container_the_manager_leaves_alone_what_came_in_from_outside() {
+    let container = ["unshare", "--pid", "--fork", "--mount-proc", "true"];
+    if !tools("a container", &[&container, &["nsenter", "--version"]]) {
+        return;
+    }
+    let up = "exec \"$0\" up' ";
+    let inside = NO_GROUPS.replace(up, &up.replace("exec", "exec unshare --pid --fork --mount-proc"));
+    let settings = [("MAX_SHARDS", "1"), ("WORKER_COMMAND", "exec sleep 1000")];
+    let mut shardman = Shardman::up_after(&inside, &settings);
+    assert_eq!(shardman.fleet().kill_method, "process_group");
+    let pid = |stat: String| -> i32 { stat.split(' ').next().unwrap().parse().unwrap() };
+    let manager = pid(children(shardman.pid()).remove(0));
+    let stranger = mark();
+    let enter = Program::new("nsenter")
+        .arg("-t")
+        .arg(&manager.to_string())
+        .arg("-p");
+    let (code, _, error) = enter
+        .arg("sh")
+        .arg("-c")
+        .arg(&format!("env -i setsid sleep {stranger} >/dev/null 2>&1 &"))
+        .run();
+    assert_eq!(code, 0, "{error}");
+    let worker = eventually(seconds(10.0), "the manager has two children", || {
+        let ours: Vec<_> = children(manager).into_iter().map(pid).collect();
+        let strangers = sleeping(&stranger);
+        let worker = ours.iter().find(|pid| !strangers.contains(pid)).copied();
+        worker.filter(|_| ours.len() == 2 && strangers.len() == 1)
+    });
+    signal(worker, Signal::KILL);
+    eventually(seconds(10.0), "the next run of the worker", || {
+        let worker = shardman.fleet().workers.into_iter().next()?;
+        (worker.exits > 0 && worker.pid.is_some()).then_some(())
+    });
+    // Time for another look.
+    let_pass(seconds(2.5));
+    assert_eq!(sleeping(&stranger).len(), 1, "it is none of ours");
+    signal(manager, Signal::INT);
+    assert!(shardman.running().wait(seconds(20.0)).success());
+    eventually(seconds(5.0), "it goes with its container", || {
+        sleeping(&stranger).is_empty().then_some(())
+    });
+}

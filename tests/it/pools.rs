@@ -66,7 +66,8 @@ fn held(shardman: &Shardman, name: &str) -> Vec<(u32, Option<String>, u64)> {
 fn wait_whole(shardman: &Shardman, name: &str) {
     eventually(seconds(30.0), &format!("the pool {name} is whole"), || {
         let pool = pool(shardman, name);
-        let run = pool.workers.iter().all(|worker| worker.pid.is_some());
+        // A slot can be held a moment before the pid of its process is known.
+        let run = !pool.workers.is_empty() && pool.workers.iter().all(|worker| worker.pid.is_some());
         (pool.ready == pool.size && run).then_some(())
     });
 }
@@ -181,10 +182,12 @@ fn a_process_holds_its_slot_without_a_beat_for_longer_than_max_seconds() {
     ]);
     wait_whole(&shardman, "web");
     let before = (pids(&shardman, "web"), held(&shardman, "web"));
+    assert_eq!(before.0.len(), 1, "its pid is known");
     let_pass(seconds(3.0));
     assert_eq!((pids(&shardman, "web"), held(&shardman, "web")), before);
     shardman.kill();
     shardman.start();
+    wait_whole(&shardman, "web");
     let_pass(seconds(2.0));
     assert_eq!((pids(&shardman, "web"), held(&shardman, "web")), before);
     assert!(shardman.stop().success());
@@ -283,5 +286,53 @@ fn a_child_is_bound_to_its_pool() {
     assert_eq!(post(shardman.address, "/beat", SECRET, &body).status, 204);
     // One whose slot is held for it gets no second one.
     assert_eq!(take("/connect", &secret_of("own-0")).status, 401);
+    assert!(shardman.stop().success());
+}
+
+#[test]
+fn a_restart_of_all_pools_names_those_that_begin_and_those_that_do_not() {
+    let mut shardman = Shardman::up(&[
+        ("POOLS", "slow,web"),
+        (
+            "POOL_SLOW_COMMAND",
+            "trap '' TERM; echo up; while :; do sleep 0.1; done",
+        ),
+        ("POOL_SLOW_REGISTER", "process"),
+        ("POOL_SLOW_STOP_SECONDS", "15"),
+        ("POOL_WEB_COMMAND", LOOP),
+        ("POOL_WEB_REGISTER", "process"),
+    ]);
+    wait_whole(&shardman, "slow");
+    wait_whole(&shardman, "web");
+    eventually(seconds(10.0), "it is deaf to TERM", || {
+        log_of(&shardman, "slow-0").contains("up").then_some(())
+    });
+    let before = [pids(&shardman, "slow"), pids(&shardman, "web")];
+    let restart = |body: &str| post(shardman.address, "/fleet/restart", SECRET, body);
+    let begun = restart(r#"{"pool":"slow"}"#);
+    assert_eq!(begun.status, 202, "{}", begun.body);
+    let partly = restart("");
+    assert_eq!(
+        (partly.status, partly.json()["detail"].as_str()),
+        (
+            409,
+            Some("it is done in web, and not in slow (a restart is under way)")
+        ),
+        "{}",
+        partly.body
+    );
+    eventually(seconds(20.0), "the other pool is restarted all the same", || {
+        let now = pids(&shardman, "web");
+        (now.len() == 1 && now != before[1]).then_some(())
+    });
+    let alone = restart(r#"{"pool":"slow"}"#);
+    assert_eq!(alone.status, 409, "{}", alone.body);
+    assert!(alone.body.contains("A restart is under way"), "{}", alone.body);
+    // The slow one need not be waited for.
+    signal(before[0]["slow-0"], Signal::KILL);
+    eventually(seconds(20.0), "its restart is done", || {
+        let restart = pool(&shardman, "slow").restart?;
+        (restart.state == "done").then_some(())
+    });
     assert!(shardman.stop().success());
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use shardman_core::wire::{PoolView, WorkerView};
 
-use crate::support::{Program, Shardman, eventually, let_pass, post, seconds, webhook};
+use crate::support::{Program, Shardman, eventually, get, let_pass, post, seconds, webhook};
 
 const SECRET: &str = "test-secret";
 const LOOP: &str = "while :; do sleep 0.1; done";
@@ -314,4 +314,61 @@ fn a_bad_pool_is_one_line_that_names_it() {
         assert_eq!((code, error.lines().count()), (78, 1), "{error}");
         assert!(words.iter().all(|word| error.contains(word)), "{error}");
     }
+}
+
+#[test]
+fn what_is_asked_about_a_pool_is_answered_about_that_pool() {
+    let shardman = Shardman::up(&[
+        ("POOLS", "web"),
+        ("POOL_WEB_COMMAND", "while :; do sleep 0.1; done"),
+        ("POOL_WEB_SIZE", "2"),
+        ("POOL_WEB_REGISTER", "process"),
+        ("MAX_SHARDS", "1"),
+        ("WORKERS", "0"),
+        ("DISCORD_API_URL", "http://127.0.0.1:9"),
+    ]);
+    eventually(seconds(20.0), "the pool holds its slots", || {
+        shardman
+            .fleet()
+            .pools
+            .iter()
+            .all(|pool| pool.ready == 2)
+            .then_some(())
+    });
+    let refused = get(shardman.address, "/connect?pool=web", SECRET);
+    assert_eq!(refused.status, 409, "{}", refused.body);
+    assert!(refused.body.contains("given their slots"), "{}", refused.body);
+
+    let events = |query: &str| get(shardman.address, &format!("/events?{query}"), SECRET).body;
+    assert!(events("pool=web&shard=1").contains("web-1"));
+    assert!(!events("shard=1").contains("web-1"), "that is a shard of discord");
+    assert!(!events("pool=discord").contains("web-"));
+    for (body, named) in [
+        (
+            r#"{"worker":"web-0"}"#,
+            "unknown field \\\"worker\\\"; there is: pool",
+        ),
+        ("[]", "not a valid dict"),
+        (r#"{"pool":"wed"}"#, r#""loc":["body","pool"]"#),
+    ] {
+        let refused = post(shardman.address, "/fleet/restart", SECRET, body);
+        assert_eq!(refused.status, 422, "{body}");
+        assert!(refused.body.contains(named), "{body}: {}", refused.body);
+    }
+    let told = |arguments: &[&str]| {
+        let (code, out, error) = command(&shardman, arguments);
+        assert_eq!(code, 0, "{arguments:?}: {out}{error}");
+        out
+    };
+    let why = told(&["why", "web-0"]);
+    assert!(why.starts_with("worker web-0 is running (pid "), "{why}");
+    let listed = told(&["events", "--pool", "web", "--shard", "1"]);
+    assert!(listed.contains("slot 1 of web: "), "{listed}");
+    let begun = told(&["restart", "--pool", "web"]);
+    assert!(begun.contains("done: 2 of 2 workers"), "{begun}");
+    let listed = told(&["events", "--kind", "restart_done"]);
+    assert!(
+        listed.contains("pool web: the restart is done (2 of 2)"),
+        "{listed}"
+    );
 }

@@ -111,6 +111,19 @@ fn each_changed_variable_is_listed_with_what_becomes_of_it() {
         Some("https://a.example")
     );
     assert_eq!(manager.fleet().planned, 3);
+    let told = eventually(seconds(5.0), "it is told", || {
+        let told = crate::timeline::events(&manager, "kind=reloaded");
+        (!told.is_empty()).then_some(told)
+    });
+    assert_eq!(told.len(), 1, "the one in which something changed: {told:?}");
+    let words = told[0]["cause"].as_str().unwrap();
+    for part in [
+        "the configuration was read again: CORS_ORIGINS (applied), DATABASE_URL (applies to workers",
+        "MAX_SHARDS (applied), OPERATOR_SECRET (needs a restart of the manager)",
+    ] {
+        assert!(words.contains(part), "{words}");
+    }
+    assert!(!words.contains("boss") && !words.contains("hush"), "{words}");
     // The operators' secret is not in force, so the shared one still operates.
     let view = reload(&manager);
     assert_eq!(
@@ -146,11 +159,24 @@ fn one_bad_value_changes_nothing() {
     let mut manager = up("MAX_SHARDS=2\nWORKERS=0\n", &[]);
     for (bad, parts) in [
         ("MAX_SHARDS=many", ["MAX_SHARDS is 'many'", "whole number"]),
-        ("CORS_ORIGINS=nowhere", ["CORS_ORIGINS", "https://"]),
+        ("MAX_SHARDS=2\nCORS_ORIGINS=nowhere", ["CORS_ORIGINS", "https://"]),
         ("INTENTS=everything", ["INTENTS is 'everything'", ""]),
         ("MAX_SECONDS=soon", ["MAX_SECONDS is 'soon'", "give seconds"]),
         ("BOT_TOKEN=abc def", ["BOT_TOKEN", "quote"]),
         ("SECRET=a\nSECRET_KEY=b", ["SECRET", ""]),
+        ("STOP_SECONDS=1", ["BOT_TOKEN is not set", "MAX_SHARDS"]),
+        (
+            "POOLS=web\nPOOL_WEB_SIZE=0",
+            ["POOL_WEB_SIZE is '0'", "whole number"],
+        ),
+        (
+            "MAX_SHARDS=2\nPOOL_WEB_COMMAND=x",
+            ["POOL_WEB_COMMAND", "POOLS is not set"],
+        ),
+        (
+            "MAX_SHARDS=2\nWORKER_REGISTER=assigned",
+            ["WORKER_REGISTER is 'assigned'", "set WORKER_COMMAND"],
+        ),
     ] {
         write(&manager, &format!("WORKERS=0\nPUBLIC_STATUS=true\n{bad}\n"));
         let answer = post(manager.address, "/reload", "test-secret", "");
@@ -164,6 +190,12 @@ fn one_bad_value_changes_nothing() {
         });
         let (code, _, error) = command(&manager, &[]);
         assert_eq!((code, error.contains(&line)), (1, true), "{error}");
+        // What a worker alone reads is checked by a worker, not at the start.
+        if !bad.starts_with("INTENTS") {
+            let up = Program::shardman(&["up", "--listen", "127.0.0.1:0"]).dir(manager.folder());
+            let (code, _, error) = up.run();
+            assert_eq!((code, error.contains(&line)), (78, true), "at the start: {error}");
+        }
     }
     assert_eq!(status_without_secret(&manager), 422, "the old settings hold");
     assert_eq!(manager.fleet().planned, 2);
@@ -199,8 +231,10 @@ fn a_worker_that_was_halted_for_its_configuration_starts_with_a_new_one() {
     });
     write(&manager, &dotenv("GREETING=no\nSTOP_SECONDS=1"));
     let view = reload(&manager);
-    assert!(view.freed.is_empty(), "nothing of the worker's changed: {view:?}");
-    assert_eq!(manager.fleet().workers[0].state, "halted");
+    assert_eq!(view.freed, ["discord-0"], "what was corrected may be elsewhere");
+    eventually(seconds(10.0), "it is halted again: nothing was", || {
+        (manager.fleet().workers.first()?.state == "halted").then_some(())
+    });
 
     write(
         &manager,
@@ -256,5 +290,88 @@ fn the_number_of_shards_changes_without_a_restart() {
     sim.assert_clean();
     let workers = manager.workers();
     assert!(workers.contains(&first[0]), "{first:?} {workers:?}");
+    assert!(manager.stop().success());
+}
+
+/// The environment of a process.
+fn environ(pid: i32) -> Vec<String> {
+    let bytes = fs::read(format!("/proc/{pid}/environ")).unwrap();
+    let entries = bytes.split(|byte| *byte == 0);
+    entries
+        .map(|entry| String::from_utf8_lossy(entry).into_owned())
+        .collect()
+}
+
+#[test]
+fn pools_are_told_of_what_changed_and_of_nothing_that_belongs_to_others() {
+    let dotenv = |more: &str| {
+        format!(
+            "BOT_TOKEN=hush\nDISCORD_API_URL=http://127.0.0.1:9\nMAX_SHARDS=1\nWORKERS=0\nWORKER_COMMAND=other\n\
+             POOLS=web,jobs\nPOOL_WEB_REGISTER=process\nPOOL_JOBS_COMMAND='exec sleep 1000'\n\
+             POOL_WEB_COMMAND='[ \"$GREETING\" = hello ] || exit 78; trap \"\" TERM; while :; do sleep 0.1; done'\n\
+             {more}\n"
+        )
+    };
+    let mut manager = up(&dotenv("GREETING=no\nSTOP_SECONDS=300"), &[]);
+    let web = |manager: &Shardman| {
+        let pools = manager.fleet().pools.into_iter();
+        let workers = pools
+            .filter(|pool| pool.pool == "web")
+            .flat_map(|pool| pool.workers);
+        workers.map(|worker| (worker.state, worker.pid)).next()
+    };
+    eventually(seconds(10.0), "the pool's worker is halted", || {
+        (web(&manager)?.0 == "halted").then_some(())
+    });
+    write(&manager, &dotenv("GREETING=hello\nSTOP_SECONDS=300"));
+    assert_eq!(reload(&manager).freed, ["web-0"]);
+    let pid = eventually(seconds(10.0), "it runs with what the file says now", || {
+        let pid = web(&manager)?.1?;
+        environ(pid).contains(&"GREETING=hello".to_owned()).then_some(pid)
+    });
+    let seen = environ(pid);
+    let strange = |name: &&str| seen.iter().any(|entry| entry.starts_with(name));
+    let names = [
+        "BOT_TOKEN=",
+        "DISCORD_TOKEN=",
+        "POOL_",
+        "POOLS=",
+        "WORKER_COMMAND=",
+    ];
+    assert_eq!(names.iter().find(|name| strange(name)), None, "{seen:?}");
+    assert!(seen.contains(&"SHARDMAN_POOL=web".to_owned()), "{seen:?}");
+
+    // It does not listen to TERM, and its pool has the patience of all others.
+    write(&manager, &dotenv("GREETING=hello\nSTOP_SECONDS=0.5"));
+    reload(&manager);
+    let url = format!("http://{}", manager.address);
+    let (code, _, error) = Program::shardman(&["restart", "web-0", "--no-wait", "--url", &url])
+        .env("SECRET", "test-secret")
+        .run();
+    assert_eq!(code, 0, "{error}");
+    eventually(seconds(20.0), "it is killed after the new time", || {
+        web(&manager)?.1.filter(|next| *next != pid)
+    });
+    assert!(manager.stop().success());
+}
+
+#[test]
+fn a_file_that_was_refused_breaks_no_worker_that_starts_later() {
+    let sim = Sim::start(1, 16, &[]);
+    let dotenv = format!(
+        "DISCORD_API_URL={}\nBOT_TOKEN=t\nMAX_SHARDS=1\nWORKERS=1\n",
+        sim.url()
+    );
+    let mut manager = up(&dotenv, &[]);
+    manager.wait_ready(seconds(30.0));
+    write(&manager, &format!("{dotenv}this makes no sense\n"));
+    assert_eq!(post(manager.address, "/reload", "test-secret", "").status, 409);
+    let (_, pid) = manager.workers().remove(0);
+    signal(pid, Signal::KILL);
+    eventually(seconds(30.0), "its next run is ready", || {
+        let fleet = manager.fleet();
+        let next = fleet.workers.first()?.pid.filter(|next| *next != pid);
+        (next.is_some() && fleet.ready == 1).then_some(())
+    });
     assert!(manager.stop().success());
 }

@@ -69,7 +69,7 @@ fn a_session_whose_resumes_come_to_nothing_is_given_up_at_last() {
     sim.fault(r#"{"kind":"close_after","phase":"resume"}"#);
     sim.fault(r#"{"kind":"drop"}"#);
     // Six tries, with pauses of up to 1, 2, 4, 8, 16 and 32 seconds.
-    eventually(seconds(90.0), "it identifies anew", || {
+    eventually(seconds(150.0), "it identifies anew", || {
         (sim.report().identify_count == 2).then_some(())
     });
     shardman.wait_ready(seconds(15.0));

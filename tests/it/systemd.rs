@@ -100,6 +100,10 @@ fn systemd_hears_when_the_manager_serves_how_the_fleet_is_and_when_it_ends() {
     assert!(manager.stop().success());
     let heard = ear.heard();
     assert!(heard.iter().any(|said| said == "STOPPING=1"), "{heard:?}");
+    assert!(
+        heard.iter().any(|said| said == "EXTEND_TIMEOUT_USEC=15000000"),
+        "as long as workers take: {heard:?}"
+    );
 }
 
 fn refused(variables: &[(&str, &str)], script: &str, socket: TcpListener) -> String {

@@ -12,6 +12,8 @@ pub(super) struct Tally<'a> {
     /// Those that children which run are about to take, or that one gives back
     /// for its own next run.
     spoken_for: u32,
+    /// Of these, those that one gives back for its own next run.
+    given_back: u32,
     /// Children whose process group is not gone, and those started now.
     running: u32,
     /// The shards that they can hold.
@@ -30,6 +32,7 @@ impl<'a> Tally<'a> {
             desired,
             free: observed.uncovered,
             spoken_for: 0,
+            given_back: 0,
             running: 0,
             places: 0,
             waiting: 0,
@@ -55,7 +58,9 @@ impl<'a> Tally<'a> {
                 }
                 Phase::Restarting => {
                     tally.places += view.capacity;
-                    tally.spoken_for += view.capacity.saturating_sub(view.holding);
+                    let given_back = view.capacity.saturating_sub(view.holding);
+                    tally.spoken_for += given_back;
+                    tally.given_back += given_back;
                     tally.moving = true;
                 }
                 Phase::Stopping => tally.moving = true,
@@ -131,6 +136,12 @@ impl<'a> Tally<'a> {
     /// Free shards that no child is about to take.
     pub(super) fn need(&self) -> u32 {
         self.free.saturating_sub(self.spoken_for)
+    }
+
+    /// Free shards for one whose next run is due: not those that another one
+    /// has given back for its own.
+    pub(super) fn left_to_return(&self) -> u32 {
+        self.free.saturating_sub(self.given_back)
     }
 
     /// Those that new places may be opened for.

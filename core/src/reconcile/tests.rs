@@ -377,3 +377,16 @@ fn a_returning_child_is_started_for_what_it_had_whatever_spares_there_are() {
     );
     check(9, 4, &[(1, Phase::Returning, 4, 0)], 0, &[]);
 }
+
+#[test]
+fn a_returning_child_leaves_what_another_one_gives_back_for_its_own_next_run() {
+    let restarting = (0, Phase::Restarting, 4, 0);
+    check(9, 4, &[restarting, (1, Phase::Returning, 4, 0)], 4, &[]);
+    check(
+        9,
+        4,
+        &[restarting, (1, Phase::Returning, 4, 0)],
+        6,
+        &[start(1, 2)],
+    );
+}

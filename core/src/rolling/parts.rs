@@ -90,6 +90,8 @@ pub enum Step {
     Stop(WorkerRun),
     /// The worker's shards are ready again.
     Back(WorkerId),
+    /// Others hold all that the worker had, and it was not started again.
+    Replaced(WorkerId),
     Paused(String),
     GoesOn,
     Done,

@@ -105,8 +105,39 @@ fn shards_that_somebody_else_took_are_as_good() {
     world.away(0);
     world.poll(500);
     world.observed.unready.clear();
+    assert_eq!((world.poll(600), world.poll(60_599)), (vec![], vec![]));
+    assert_eq!(world.rolling.waiting_for(), Some("worker discord-0 to run"));
+    assert_eq!(world.rolling.poll_timeout(at(60_599)), Some(at(60_600)));
+    assert_eq!(world.poll(60_600), [Step::Replaced(worker(0)), Step::Done]);
+}
+
+#[test]
+fn one_whose_shards_others_took_is_back_only_once_it_runs() {
+    let mut world = World::new(2);
+    world.poll(0);
+    world.away(0);
+    world.poll(500);
+    world.observed.unready.clear();
+    assert_eq!(world.poll(600), []);
+    world.runs(0, 2);
+    world.poll(20_000);
+    assert_eq!(world.poll(22_000), [Step::Back(worker(0)), stop(1)]);
+    world.away(1);
+    world.poll(23_000);
+    world.observed.unready.clear();
+    world.poll(23_001);
+    assert_eq!(world.poll(83_001), [Step::Replaced(worker(1)), Step::Done]);
+}
+
+#[test]
+fn the_next_one_has_its_turn_when_one_was_replaced() {
+    let mut world = World::new(2);
+    world.poll(0);
+    world.away(0);
+    world.poll(500);
+    world.observed.unready.clear();
     world.poll(600);
-    assert_eq!(world.poll(2_600), [Step::Back(worker(0)), Step::Done]);
+    assert_eq!(world.poll(60_600), [Step::Replaced(worker(0)), stop(1)]);
 }
 
 #[test]

@@ -39,6 +39,8 @@ pub enum Kind {
     BudgetAlert,
     /// An operator lets the fleet use the reserve of session starts.
     ReserveReleased,
+    /// The configuration was read again, and something in it changed.
+    Reloaded,
     /// Nothing is started until an operator resumes the fleet.
     Halted,
     Resumed,

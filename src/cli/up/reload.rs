@@ -14,9 +14,9 @@ use tracing::{error, info, warn};
 
 use super::{SIM_TOKEN, bot_token, settings};
 use crate::alerts::Webhook;
-use crate::config::{ConfigError, SecretSettings, UpArgs};
+use crate::config::{ConfigError, SecretSettings, UpArgs, Written};
 use crate::http::{self, HttpState};
-use crate::manager::{ManagerHandle, PoolSettings, ReloadCall, ReloadError};
+use crate::manager::{ManagerHandle, ReloadCall, ReloadError};
 use crate::systemd;
 
 /// Everything that a new configuration is told to.
@@ -25,7 +25,6 @@ pub(super) struct Reloader {
     pub(super) args: UpArgs,
     pub(super) address: SocketAddr,
     pub(super) program: PathBuf,
-    pub(super) pools: Vec<PoolSettings>,
     pub(super) assigns: bool,
     pub(super) handle: ManagerHandle,
     pub(super) webhook: watch::Sender<Webhook>,
@@ -78,18 +77,22 @@ impl Reloader {
         let bad = |error: ConfigError| ReloadError::BadConfiguration(error.to_string());
         let mut source = self.args.source.clone();
         let new = source.reload().map_err(bad)?;
-        let mut args = new.args;
+        // What is accepted here, a manager can also be started with.
+        check(&new.whole).map_err(bad)?;
+        let Written {
+            mut args,
+            secrets,
+            pools,
+        } = new.applied;
         // A simulator of our own chose them.
         args.discord_api_url.clone_from(&self.args.discord_api_url);
         args.data_dir.clone_from(&self.args.data_dir);
         let token = match (args.sim, &self.token) {
             (Some(_), _) => Some(SIM_TOKEN.to_owned()),
-            (None, Some(_)) => bot_token(&args, &new.secrets).map_err(bad)?,
+            (None, Some(_)) => bot_token(&args, &secrets).map_err(bad)?,
             (None, None) => None,
         };
         let cors = cors(&args).map_err(bad)?;
-        // The other pools stay as they are.
-        let pools = self.pools.clone();
         let assigns = args.assigns().map_err(bad)?;
         if assigns != self.assigns {
             let text =
@@ -99,13 +102,12 @@ impl Reloader {
         let token_now = token.as_deref();
         let mut settings = settings(&args, self.address, token_now, &self.program, pools, assigns);
         settings.inherit = new.inherit;
-        let for_workers = new
-            .changes
-            .iter()
-            .any(|change| change.effect == ReloadEffect::NewWorkers);
-        let freed = self.handle.apply(settings, for_workers).await?;
+        // Their names alone: a value may be secret.
+        let changes = new.changes.iter();
+        let changes = changes.map(|change| (change.variable.clone(), change.effect));
+        let freed = self.handle.apply(settings, changes.collect()).await?;
         // From here on nothing can fail.
-        self.webhook.send_replace(webhook(&args, &new.secrets));
+        self.webhook.send_replace(webhook(&args, &secrets));
         let state = HttpState {
             manager: self.handle.clone(),
             public_status: args.public_status,
@@ -121,6 +123,17 @@ impl Reloader {
             freed,
         })
     }
+}
+
+/// What else is checked at the start.
+fn check(written: &Written) -> Result<(), ConfigError> {
+    let Written { args, secrets, .. } = written;
+    args.assigns()?;
+    cors(args)?;
+    if args.sim.is_none() {
+        bot_token(args, secrets)?;
+    }
+    Ok(())
 }
 
 /// As SIGTERM does.
@@ -139,6 +152,9 @@ fn tell(view: &ReloadView) {
             ReloadEffect::Applied | ReloadEffect::NewWorkers => info!("{variable} changed: {effect}"),
             ReloadEffect::ManagerRestart | ReloadEffect::Overruled => warn!("{variable} changed: {effect}"),
         }
+    }
+    if !view.freed.is_empty() {
+        info!("no longer halted: {}", view.freed.join(", "));
     }
     if view.workers_lag() {
         info!("for the workers that run: shardman restart --all");

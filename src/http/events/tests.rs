@@ -21,13 +21,14 @@ fn asked(query: &str, seen: Option<&str>) -> Result<Asked, Refusal> {
 #[test]
 fn what_is_asked_for_is_read_from_the_query() {
     let all = asked(
-        "shard=3&worker=discord-0&kind=worker_ended&after=7&limit=5&causes=true",
+        "shard=3&worker=discord-0&pool=web&kind=worker_ended&after=7&limit=5&causes=true",
         None,
     )
     .unwrap();
     let filter = Filter {
         shard: Some((3, None)),
         worker: Some("discord-0".to_owned()),
+        pool: Some("web".to_owned()),
         kind: Some(Kind::WorkerEnded),
     };
     assert_eq!(

@@ -48,6 +48,11 @@ impl Assigning {
         self.too_few_starts = None;
     }
 
+    /// Session starts are missing, in words.
+    pub(super) fn lack(&mut self, words: String) {
+        self.too_few_starts = Some(words);
+    }
+
     pub(super) fn plan_changed(&mut self) {
         self.look_for_unplanned = true;
     }
@@ -130,6 +135,15 @@ impl Fleet {
             ));
             return false;
         }
+        if self.left_of_its_share(worker, needed) < needed {
+            self.refuse_over_share(Spender::Child(worker.clone()));
+            return false;
+        }
+        true
+    }
+
+    /// What a child may still spend if it is given `needed` shards.
+    fn left_of_its_share(&self, worker: &WorkerId, needed: u32) -> u32 {
         let spender = Spender::Child(worker.clone());
         let shares = self.shares();
         let limit = shares
@@ -137,11 +151,24 @@ impl Fleet {
             .map(|total| ledger::limit(total, shares.percent, needed));
         let limit = limit.max(shares.limit(&spender));
         let spent = self.starts.ledger.spent(&spender);
-        if limit.is_some_and(|limit| limit.saturating_sub(spent) < needed) {
-            self.refuse_over_share(spender);
-            return false;
+        limit.map_or(u32::MAX, |limit| limit.saturating_sub(spent))
+    }
+
+    /// Why a child that is given its shards could not identify what it holds
+    /// or was started for, at least `least` shards, in a next run. Nothing of
+    /// it is resumed.
+    pub(super) fn lacks_starts_of_its_own(&self, worker: &WorkerId, least: u32) -> Option<String> {
+        if !self.settings.assigns {
+            return None;
         }
-        true
+        let started_for = self.workers.get(worker).map_or(0, |entry| entry.record.shards);
+        let needed = started_for.max(least).max(1);
+        let left = self.starts_free().min(self.left_of_its_share(worker, needed));
+        (left < needed).then(|| {
+            format!(
+                "worker {worker} is not restarted: it needs {needed} session starts and may use {left}; `shardman start --spend-reserve` lifts that"
+            )
+        })
     }
 
     /// The process was never there: nothing was identified.

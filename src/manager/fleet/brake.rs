@@ -9,7 +9,7 @@ use shardman_core::wire::ShardState;
 use shardman_core::{SessionId, ShardId, Tick, WorkerId};
 use tracing::{info, warn};
 
-use super::{Alert, AlertKind, Effect, Fleet, Run};
+use super::{Alert, AlertKind, Effect, Fleet, Ground, Run};
 use crate::manager::handle::Caller;
 use crate::manager::keys::run_of;
 use crate::manager::settings::heartbeat_every;
@@ -142,7 +142,8 @@ impl Fleet {
         match (same_run, has_process) {
             (true, true) => Fate::Away,
             _ if covered => Fate::Back,
-            _ if entry.run == Run::Halted || !same_run && !has_process => Fate::Failed,
+            _ if matches!(entry.run, Run::Halted | Run::Resting) => Fate::Failed,
+            _ if !same_run && !has_process => Fate::Failed,
             _ => Fate::Away,
         }
     }
@@ -159,9 +160,11 @@ impl Fleet {
         }
     }
 
-    /// Places that were not given up.
+    /// Places that were not given up, and whose work is not done: who rests has
+    /// ended for good and cannot fall silent.
     fn places_for_children(&self) -> usize {
-        let kept = self.workers.values().filter(|entry| entry.record.shards > 0);
+        let kept = self.workers.values();
+        let kept = kept.filter(|entry| entry.record.shards > 0 && entry.run != Run::Resting);
         kept.count()
     }
 
@@ -176,11 +179,5 @@ impl Fleet {
 }
 
 fn is_about_a_lapse(effect: &Effect) -> bool {
-    matches!(
-        effect,
-        Effect::Alert(Alert {
-            kind: AlertKind::Disconnect,
-            ..
-        })
-    )
+    matches!(effect, Effect::AlertOn(Ground::Lapse, _))
 }

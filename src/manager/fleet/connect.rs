@@ -36,6 +36,10 @@ impl Fleet {
             return Err(unavailable(reason));
         }
         let is_given = self.is_given_shards(&request.caller) || self.has_its_slot(&request.caller);
+        if self.assigns_slots() && !matches!(request.caller, Caller::Child { .. }) {
+            let pool = self.settings.pool.to_string();
+            return Err(ConnectError::Assigned { pool });
+        }
         if is_given || !self.may_hold(&request.caller) {
             return Err(ConnectError::NoShardFree);
         }

@@ -7,7 +7,7 @@ use shardman_core::reconcile::StopCause;
 use shardman_core::{ShardId, Tick, WorkerId};
 use tracing::{info, warn};
 
-use super::{Alert, AlertKind, Effect, Fleet, Turn};
+use super::{Alert, AlertKind, Effect, Fleet, Ground, Turn};
 use crate::manager::request::Answer;
 use crate::store::Write;
 
@@ -62,8 +62,15 @@ impl Fleet {
                 } => self.restart_undone(&worker),
                 Effect::Stop {
                     worker,
-                    cause: StopCause::Retired | StopCause::Room | StopCause::Unwell(_),
+                    cause: StopCause::Retired | StopCause::Room,
                 } => self.stop_undone(&worker),
+                Effect::Stop {
+                    worker,
+                    cause: StopCause::Unwell(_),
+                } => {
+                    self.stop_undone(&worker);
+                    self.health.restart_undone(&worker);
+                }
                 Effect::Alert(Alert {
                     kind: AlertKind::Connect,
                     ..
@@ -71,7 +78,8 @@ impl Fleet {
                 needs_no_disk @ (Effect::Adopt { .. }
                 | Effect::Bury { .. }
                 | Effect::Stop { .. }
-                | Effect::Alert(_)) => {
+                | Effect::Alert(_)
+                | Effect::AlertOn(..)) => {
                     effects.push(needs_no_disk);
                 }
             }
@@ -92,7 +100,14 @@ impl Fleet {
     /// grant must never become durable after it was refused.
     fn keep(&mut self, write: Write, unstarted: &[WorkerId], now: Tick) -> Option<Write> {
         match write {
-            Write::Lease(_) => None,
+            // A lease of an earlier manager under its new number; what was
+            // granted in this turn is undone and gone by now.
+            Write::Lease(record) => {
+                let lease = self.table.lease(record.shard);
+                let same =
+                    lease.is_some_and(|lease| lease.session == record.session && lease.epoch == record.epoch);
+                same.then_some(Write::Lease(record))
+            }
             Write::Resume(shard, _) => {
                 self.resume.unsave(shard);
                 self.flush_soon(now);
@@ -207,12 +222,16 @@ impl Fleet {
         };
         // One word is said for all of them, where many lapse together.
         if child.is_none() || !self.brake.is_on() {
-            self.effects.push(Effect::Alert(Alert {
+            let alert = Alert {
                 kind,
                 shard: told,
                 text,
                 last_beat_ms: self.clock.wall_ms().saturating_sub(silent_ms),
-            }));
+            };
+            self.effects.push(match child {
+                Some(_) => Effect::AlertOn(Ground::Lapse, alert),
+                None => Effect::Alert(alert),
+            });
         }
         if let Some(worker) = child {
             self.condemn(worker, shard, now);

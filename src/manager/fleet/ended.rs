@@ -55,6 +55,7 @@ impl Fleet {
         }
         if rests {
             self.rest(worker, how, lines);
+            self.note_verdict(worker, false, now);
             return;
         }
         let policy = RestartPolicy::default();

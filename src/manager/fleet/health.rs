@@ -112,6 +112,15 @@ impl Health {
         std::mem::take(&mut self.restarts)
     }
 
+    /// A restart from here did not happen: it may be tried again.
+    pub(super) fn restart_undone(&mut self, worker: &WorkerId) {
+        if let Some(at) = self.restarted.remove(worker) {
+            for watch in self.watches.values_mut() {
+                watch.restart_undone(at);
+            }
+        }
+    }
+
     fn look_at(&mut self, shard: ShardId, at: Option<Tick>) {
         if let Some(earlier) = self.due.remove(&shard) {
             self.looks.remove(&(earlier, shard));
@@ -151,10 +160,11 @@ impl Fleet {
             Some((Unwell::Blocked, _)) => !blocked,
             None => false,
         };
-        if well {
-            health.cases.remove(&shard);
-        }
+        let over = well.then(|| health.cases.remove(&shard)).flatten();
         let ill = blocked && !health.cases.contains_key(&shard);
+        if let Some(case) = over {
+            self.case_over(shard, &case);
+        }
         if state.is_some() || well {
             let guilds = self
                 .table

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use shardman_core::lease::Lease;
-use shardman_core::reconcile::{Action, Desired, Observed, WorkerView};
+use shardman_core::reconcile::{Action, Desired, Observed, StopCause, WorkerView};
 use shardman_core::rolling::Rolling;
 use shardman_core::{Plan, ShardId, Tick, WorkerId};
 
@@ -47,7 +47,7 @@ impl Fleet {
                     self.start_assigned(worker, shards, now);
                 }
                 Action::Start { worker, shards } => self.start(worker, shards, Vec::new(), now),
-                Action::Stop { worker, cause } => self.stop(worker, cause),
+                Action::Stop { worker, cause } => self.stop_if_it_may(worker, cause),
             }
         }
     }
@@ -77,6 +77,38 @@ impl Fleet {
     /// be able to come back, and as good as before.
     pub(super) fn may_restart(&self) -> bool {
         self.store_trouble.is_none() && self.starts_used_up().is_none() && self.restart_paused().is_none()
+    }
+
+    /// Whether a place is started as soon as its turn comes.
+    pub(super) fn may_start(&self, worker: &WorkerId) -> bool {
+        let running = count(self.running().count());
+        let startable =
+            self.hands_out() && self.table.free_count() > 0 && running < self.desired().max_workers;
+        startable && self.lacks_starts_of_its_own(worker, 0).is_none()
+    }
+
+    /// Who is given its shards is not stopped for the sake of order while it
+    /// could not identify them again.
+    pub(super) fn stop_if_it_may(&mut self, worker: WorkerId, cause: StopCause) {
+        let more = match cause {
+            StopCause::Unwell(_) => 0,
+            // Others, or its next run, take up more than it holds.
+            StopCause::Room | StopCause::Retired => self.desired().shards_per_worker,
+            StopCause::NeverRegistered
+            | StopCause::LeaseLapsed
+            | StopCause::Surplus
+            | StopCause::Restart
+            | StopCause::Shutdown => return self.stop(worker, cause),
+        };
+        match self.lacks_starts_of_its_own(&worker, more) {
+            None => self.stop(worker, cause),
+            Some(lack) => {
+                self.assigning.lack(lack);
+                if matches!(cause, StopCause::Unwell(_)) {
+                    self.health.restart_undone(&worker);
+                }
+            }
+        }
     }
 
     /// What the configuration and the plan ask for.

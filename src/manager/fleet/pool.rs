@@ -87,13 +87,18 @@ impl Fleet {
     /// Whether this caller holds all it ever will.
     pub(super) fn has_its_slot(&self, caller: &Caller) -> bool {
         let is_child = matches!(caller, Caller::Child { .. });
-        is_child && self.settings.register == Register::Process
+        is_child && self.assigns_slots()
+    }
+
+    /// Whether the slots are given to processes that know nothing of us.
+    pub(super) fn assigns_slots(&self) -> bool {
+        self.settings.register == Register::Process
     }
 
     /// Takes a slot on behalf of a child that is about to start: that of its
     /// own number, if it is free.
     pub(super) fn assign_slot(&mut self, worker: &WorkerId, now: Tick) -> Option<(ShardId, SessionId)> {
-        if self.settings.register != Register::Process {
+        if !self.assigns_slots() {
             return None;
         }
         let own = worker.index().zip(self.settings.max_shards());

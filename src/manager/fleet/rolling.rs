@@ -169,6 +169,9 @@ impl Fleet {
             Step::Back(worker) => {
                 info!(worker.id = %worker, "worker {worker} was restarted and the fleet is whole ({done} of {total})");
             }
+            Step::Replaced(worker) => {
+                info!(worker.id = %worker, "worker {worker} was stopped and not started again: others hold its shards ({done} of {total})");
+            }
             Step::Paused(reason) => {
                 let rolling = self.rolling.as_ref();
                 let left = rolling.map_or(0, |rolling| rolling.record().queue.len());

@@ -15,7 +15,7 @@ use shardman_core::wire::{StartsView, WorkerStarts};
 use shardman_core::{SessionId, ShardId, Tick, WorkerId};
 use tracing::{info, warn};
 
-use super::{Alert, AlertKind, Effect, Fleet, Worker};
+use super::{Alert, AlertKind, Effect, Fleet, Ground, Worker};
 
 /// What the fleet knows of its session starts.
 #[derive(Debug, Default)]
@@ -292,6 +292,28 @@ impl Fleet {
         }
     }
 
+    /// Whether an alert's ground is gone once so many starts are given back:
+    /// then the start that uses them again tells anew.
+    pub(super) fn is_void(&self, ground: Ground, refunds: u32) -> bool {
+        let wall = self.clock.wall_ms();
+        let mut starts = self.discord.as_ref().map(|facts| facts.starts);
+        if let Some(starts) = &mut starts {
+            starts.refund(refunds);
+        }
+        match (ground, starts) {
+            (Ground::Lapse, _) | (_, None) => false,
+            (Ground::StartsUsed(share), Some(starts)) => starts.used_percent() < share,
+            (Ground::StartsUsedUp, Some(starts)) => {
+                let kept = if self.lifted() {
+                    0
+                } else {
+                    self.reserve().unwrap_or(0)
+                };
+                starts.free(wall, kept) > 0
+            }
+        }
+    }
+
     /// One IDENTIFY of a shard is sent or promised, for the moment `at`.
     pub(super) fn spend_start(&mut self, shard: ShardId, holder: &Holder, at: Tick, now: Tick) {
         let wall = self.clock.wall_ms();
@@ -309,22 +331,25 @@ impl Fleet {
         let share = facts.starts.spend(wall);
         let left = facts.starts.left(wall);
         let used_up = self.starts_used_up().filter(|_| free > 0);
-        let text = used_up.or_else(|| {
+        let used_up = used_up.map(|text| (Ground::StartsUsedUp, text));
+        let told = used_up.or_else(|| {
             share.map(|share| {
-                format!(
+                let text = format!(
                     "{share} % of today's session starts are used, {left} are left; the last went to shard {shard}"
-                )
+                );
+                (Ground::StartsUsed(share), text)
             })
         });
-        if let Some(text) = text {
+        if let Some((ground, text)) = told {
             warn!(shard.id = %shard, "{text}");
             self.note(Kind::BudgetAlert, Subject::fleet(), &text);
-            self.effects.push(Effect::Alert(Alert {
+            let alert = Alert {
                 kind: AlertKind::Budget,
                 shard: None,
                 text,
                 last_beat_ms: wall,
-            }));
+            };
+            self.effects.push(Effect::AlertOn(ground, alert));
         }
     }
 

@@ -4,13 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
-use shardman_core::reconcile::StopCause;
 use shardman_core::timeline::{Event, Kind, Subject};
 use shardman_core::{ShardId, WorkerId};
 
-use super::{Effect, Fleet, Turn};
-use crate::manager::request::Answer;
+use super::Fleet;
 
+mod undone;
 mod words;
 
 /// Notes that may wait for a turn, while the disk holds the owner up. Beats
@@ -29,6 +28,31 @@ pub(in crate::manager) struct Note {
     pub(in crate::manager) event: Event,
     pub(in crate::manager) number: Number,
     pub(in crate::manager) because_of: Option<Number>,
+    /// What the next ones would have followed from without it.
+    before: Before,
+}
+
+/// What was the latest before a note.
+#[derive(Debug)]
+enum Before {
+    /// Of the same shard or worker.
+    Latest(Option<(Kind, Number)>),
+    /// Of the same kind, of the whole fleet.
+    Fleet(Option<(Kind, Number, u64)>),
+    /// Nothing follows from the note.
+    Same,
+}
+
+impl Note {
+    /// One that is told at once, and that the fleet does not know of.
+    pub(in crate::manager) fn alone(event: Event) -> Self {
+        Self {
+            event,
+            number: Number::default(),
+            because_of: None,
+            before: Before::Same,
+        }
+    }
 }
 
 /// The notes of the turn, and what the next ones may follow from.
@@ -65,20 +89,23 @@ impl Notes {
         }
         let number = Number::default();
         let latest = (kind, Arc::clone(&number));
-        match (subject.shard, subject.worker) {
-            (Some(shard), _) => drop(self.shards.insert(shard, latest)),
+        let before = match (subject.shard, subject.worker) {
+            (Some(shard), _) => Before::Latest(self.shards.insert(shard, latest)),
             // Nothing follows from it that does not from the start before it.
-            (None, Some(_)) if kind == Kind::WorkerRegistered => {}
-            (None, Some(worker)) => drop(self.workers.insert(worker, latest)),
+            (None, Some(_)) if kind == Kind::WorkerRegistered => Before::Same,
+            (None, Some(worker)) => Before::Latest(self.workers.insert(worker, latest)),
             (None, None) => {
-                self.fleet.retain(|(earlier, ..)| *earlier != kind);
+                let earlier = self.fleet.iter().position(|(earlier, ..)| *earlier == kind);
+                let before = earlier.map(|earlier| self.fleet.remove(earlier));
                 self.fleet.push((kind, latest.1, event.at_ms));
+                Before::Fleet(before)
             }
-        }
+        };
         self.pending.push(Note {
             event,
             number,
             because_of,
+            before,
         });
     }
 }
@@ -108,8 +135,13 @@ impl Fleet {
         cause: impl AsRef<str>,
         because_of: Option<Number>,
     ) {
-        let mut event = Event::new(kind, subject.clone(), cause.as_ref(), self.clock.wall_ms());
         let pool = &self.settings.pool;
+        let cause = match !pool.is_discord() && subject == Subject::fleet() {
+            // Nothing else in the words says whose it is.
+            true => format!("pool {pool}: {}", cause.as_ref()),
+            false => cause.as_ref().to_owned(),
+        };
+        let mut event = Event::new(kind, subject.clone(), &cause, self.clock.wall_ms());
         event.pool = (!pool.is_discord()).then(|| pool.clone());
         self.notes.push(kind, subject, event, because_of);
     }
@@ -121,39 +153,5 @@ impl Fleet {
         let mut newest_first = self.notes.fleet.iter().rev();
         let (_, number, at_ms) = newest_first.find(|(kind, ..)| kinds.contains(kind))?;
         (wall.saturating_sub(*at_ms) <= FRESH_MS).then(|| Arc::clone(number))
-    }
-
-    /// The notes of a turn that did not become durable, as far as they hold all
-    /// the same. Called before the rest of it is undone.
-    pub(in crate::manager) fn still_true(&mut self, turn: &mut Turn) -> Vec<Note> {
-        let undone =
-            |cause: StopCause| matches!(cause, StopCause::Restart | StopCause::Retired | StopCause::Room);
-        let kept_running: Vec<_> = turn
-            .effects
-            .iter()
-            .filter_map(|effect| {
-                let Effect::Stop { worker, cause } = effect else {
-                    return None;
-                };
-                undone(*cause).then(|| worker.clone())
-            })
-            .collect();
-        let asked = |answer: &Answer| matches!(answer, Answer::Rescale { .. });
-        let rescale = turn.answers.iter().any(asked);
-        let restart = turn.answers.iter().any(Answer::begins_a_restart);
-        let mut notes = std::mem::take(&mut turn.notes);
-        notes.retain(|note| match (note.event.kind, &note.event.worker) {
-            (Kind::Leased | Kind::WorkerStarted, _) => false,
-            (Kind::WorkerRegistered, Some(worker)) => {
-                self.notes.registered.remove(worker);
-                false
-            }
-            (Kind::WorkerStopAsked, Some(worker)) => !kept_running.contains(worker),
-            (Kind::RescaleBegun, _) => !rescale,
-            (Kind::RestartBegun, _) => !restart,
-            (Kind::RestartStep, _) => kept_running.is_empty(),
-            _ => true,
-        });
-        notes
     }
 }

@@ -188,17 +188,24 @@ impl Fleet {
             .is_some_and(|entry| held >= entry.record.shards)
     }
 
-    /// Every child is told to stop; none is started any more.
+    /// Every child is told to stop; none is started any more. One that stops
+    /// already keeps its time: only a second call ends it now.
     pub(super) fn stop_all(&mut self) {
-        if !std::mem::replace(&mut self.stopping, true) {
+        let again = std::mem::replace(&mut self.stopping, true);
+        if !again {
             self.note(
                 Kind::ManagerStopping,
                 Subject::fleet(),
                 "the manager stops, and the fleet with it",
             );
         }
-        let running: Vec<_> = self.running().cloned().collect();
-        for worker in running {
+        let is_asked = |worker: &WorkerId| again || self.workers[worker].run == Run::Running;
+        let asked: Vec<_> = self
+            .running()
+            .filter(|worker| is_asked(worker))
+            .cloned()
+            .collect();
+        for worker in asked {
             self.stop(worker, StopCause::Shutdown);
         }
     }
@@ -217,6 +224,7 @@ impl Fleet {
             entry.run = Run::Running;
             entry.restarts_at_once = false;
             entry.stopped_for = None;
+            entry.killed_at = None;
         }
     }
 
@@ -249,6 +257,10 @@ impl Fleet {
             started_at_ms: self.clock.wall_ms(),
         };
         self.note_start(&worker, shards);
+        for (shard, _) in &assigned {
+            self.note_given(*shard);
+            self.health.lease_changed(*shard, now);
+        }
         // The next manager must find it even if this one dies right after the
         // start, so the intent is durable first.
         self.writes.push(Write::Worker(record.clone()));

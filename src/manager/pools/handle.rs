@@ -144,27 +144,33 @@ impl ManagerHandle {
     }
 
     /// Pools with nothing to do are no failure where others have something.
+    /// Where one refuses and another does it, the answer names both.
     async fn in_each<T>(
         &self,
         asked: BTreeMap<PoolId, T>,
         request: impl Fn(T, oneshot::Sender<Result<bool, RestartError>>) -> Request,
     ) -> Result<bool, RestartError> {
-        let mut done: Option<bool> = None;
+        let mut done = Vec::new();
+        let mut begins = false;
         let mut idle = RestartError::NothingRuns;
-        let mut refused = None;
+        let mut refused = Vec::new();
         for (pool, asked) in asked {
             let (reply, answer) = oneshot::channel();
-            let request = within(pool, request(asked, reply));
+            let request = within(pool.clone(), request(asked, reply));
             match self.ask_about_restart(request, answer).await {
-                Ok(begins) => done = Some(done.unwrap_or(false) || begins),
+                Ok(begins_here) => {
+                    begins |= begins_here;
+                    done.push(pool.to_string());
+                }
                 Err(error @ (RestartError::NothingRuns | RestartError::NotUnderWay)) => idle = error,
-                Err(error) => refused = Some(error),
+                Err(error) => refused.push((pool.to_string(), error)),
             }
         }
-        match (refused, done) {
-            (Some(error), _) => Err(error),
-            (None, Some(begins)) => Ok(begins),
-            (None, None) => Err(idle),
+        match (refused.is_empty(), done.is_empty()) {
+            (true, true) => Err(idle),
+            (true, false) => Ok(begins),
+            (false, true) => Err(refused.swap_remove(0).1),
+            (false, false) => Err(RestartError::Partly { done, refused }),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Deaf, stuck and blocked shards through days of virtual time, with the real
 //! numbers; and bots that are only quiet.
 
+use std::sync::{Arc, Mutex};
+
 use shardman_core::{ShardId, Tick, WorkerId};
 
 use super::host::{Host, Scenario};
@@ -267,5 +269,51 @@ fn a_blocked_worker_is_restarted_after_five_minutes_and_a_starved_host_is_not_pu
     let told = alerts(&host).len() - before;
     assert!((1..=2).contains(&told), "once for each run: {told}");
     assert_eq!(ends(&host, "blocked"), 1);
+    assert_clean(&host, 11);
+}
+
+/// What was written to the log.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_blocked_worker_is_logged_once_when_it_begins_and_once_when_it_ends() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_max_level(tracing::Level::INFO)
+        .with_writer(move || writer.clone());
+    let _guard = tracing::subscriber::set_default(subscriber.finish());
+    let mut host = bot(8, Load::Busy);
+    host.run_until_ready(MINUTE);
+    host.run_until(Tick(HOUR));
+    let before = alerts(&host).len();
+    for _ in 0..2 {
+        host.lagging.insert(place(1), 20.0);
+        host.run_until(Tick(host.now.0 + 4 * MINUTE));
+        host.lagging.clear();
+        host.run_until(Tick(host.now.0 + 10 * MINUTE));
+    }
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let lines: Vec<_> = text.lines().filter(|line| line.contains(" is blocked")).collect();
+    let begins = |line: &&str| line.contains("worker discord-1 is blocked: its loop has lagged behind");
+    let ends = |line: &&str| line.contains("worker discord-1 is blocked no more");
+    assert_eq!(lines.len(), 4, "{lines:#?}");
+    assert!(begins(&lines[0]) && begins(&lines[2]), "{lines:#?}");
+    assert!(ends(&lines[1]) && ends(&lines[3]), "{lines:#?}");
+    assert_eq!(alerts(&host).len() - before, 2);
+    assert_eq!(host.trouble(), Vec::<String>::new());
     assert_clean(&host, 11);
 }

@@ -143,7 +143,7 @@ impl World {
                     .push(Request::Worker(WorkerEvent::Started { worker, process }));
             }
             Effect::Stop { worker, .. } => self.end(|process| process.worker == worker, Exit::Signal(15)),
-            Effect::Adopt { .. } | Effect::Alert(_) => {}
+            Effect::Adopt { .. } | Effect::Alert(_) | Effect::AlertOn(..) => {}
             Effect::Bury { worker } => unreachable!("{worker} leaves nothing behind"),
         }
     }
@@ -251,4 +251,39 @@ fn whatever_fails_no_slot_has_two_processes_and_in_peace_each_has_one() {
         starts += before;
     }
     eprintln!("{starts} starts in 300 worlds");
+}
+
+#[test]
+fn a_slot_that_was_renumbered_while_the_disk_failed_keeps_its_process_for_the_next_manager() {
+    let mut world = World::new(3);
+    for _ in 0..40 {
+        world.step(Fate::Done);
+    }
+    world.size += 1;
+    let living = Living(
+        world.processes.values().map(|(pid, _)| *pid).collect(),
+        world
+            .processes
+            .iter()
+            .map(|(hash, (pid, _))| (hash.clone(), *pid))
+            .collect(),
+    );
+    let leased = |saved: &Saved| {
+        let leases = saved.leases.iter();
+        let leases: BTreeSet<_> = leases
+            .map(|lease| (lease.shard.number(), lease.session))
+            .collect();
+        leases
+    };
+    let before = leased(&world.saved);
+    assert_eq!(before.len(), world.processes.len());
+    let (settings, dice) = (Arc::new(settings(world.size)), Dice::Seeded(1));
+    world.fleet = Fleet::restore_pool(settings, world.clock, dice, &living, world.saved.clone());
+    world.step(Fate::DiskFails);
+    world.step(Fate::DiskFails);
+    world.step(Fate::Done);
+    let after = leased(&world.saved);
+    assert!(after.is_superset(&before), "{before:?}, {after:?}");
+    let totals = world.saved.leases.iter().map(|lease| lease.shard.total());
+    assert!(totals.clone().count() > 0 && totals.clone().all(|total| total == world.size));
 }

@@ -152,3 +152,19 @@ fn a_restart_that_is_on_hold_can_be_cancelled() {
     assert_eq!(world.poll(1), []);
     assert!(!world.rolling.active());
 }
+
+#[test]
+fn a_canary_that_never_ran_has_not_passed_although_others_hold_its_shards() {
+    let mut world = with_canary(2, 30);
+    world.poll(0);
+    world.away(0);
+    world.poll(100);
+    world.observed.unready.clear();
+    assert_eq!((world.poll(200), world.poll(60_199)), (vec![], vec![]));
+    let reason = "worker discord-0 has not run again 60 s after it was stopped: others hold its shards, so its next run has shown nothing";
+    assert_eq!(world.poll(60_200), [Step::Paused(reason.to_owned())]);
+    assert!(world.rolling.needs_an_operator());
+    assert_eq!(world.poll(600_000), [], "until an operator decides");
+    world.rolling.go_on();
+    assert_eq!(world.poll(600_001), [Step::Replaced(worker(0)), stop(1)]);
+}

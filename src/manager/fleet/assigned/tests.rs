@@ -10,11 +10,14 @@ use shardman_core::lease::BeatReport;
 
 use super::*;
 use crate::clock::Clock;
-use crate::manager::fleet::{Dice, Turn};
+use crate::manager::fleet::{Dice, Note, Turn};
 use crate::manager::request::{DiscordNews, Request};
 use crate::manager::settings::Settings;
 use crate::store::{DiscordFacts, MemoryStore, ProcessId, Saved};
 use crate::supervisor::{self, Exit, Processes, WorkerEvent};
+
+mod starts;
+mod told;
 
 const SECOND: u64 = 1_000;
 const HOUR: u64 = 3_600 * SECOND;
@@ -43,6 +46,10 @@ struct Den {
     pids: i32,
     starts: u32,
     alerts: Vec<Alert>,
+    notes: Vec<Note>,
+    stopped: Vec<(WorkerId, StopCause)>,
+    /// The disk takes no turn that stops somebody, so often.
+    refused_stops: u32,
     /// Every IDENTIFY.
     identified: Vec<(u64, ShardId)>,
     /// How long a new bot lives, if it dies by itself.
@@ -105,6 +112,9 @@ impl Den {
             pids: 0,
             starts: 0,
             alerts: Vec::new(),
+            notes: Vec::new(),
+            stopped: Vec::new(),
+            refused_stops: 0,
             identified: Vec::new(),
             life: None,
         };
@@ -135,7 +145,16 @@ impl Den {
     }
 
     fn turn(&mut self) {
-        let turn = self.take_turn();
+        let mut turn = self.take_turn();
+        let stops = |effect: &Effect| matches!(effect, Effect::Stop { .. });
+        if self.refused_stops > 0 && turn.effects.iter().any(stops) {
+            self.refused_stops -= 1;
+            let now = self.clock.now();
+            self.notes.extend(self.fleet.still_true(&mut turn));
+            assert!(!self.fleet.undo(turn, "the disk is full", now).iter().any(stops));
+            return;
+        }
+        self.notes.extend(turn.notes);
         for write in turn.writes {
             MemoryStore::apply(&mut self.saved, write);
         }
@@ -147,9 +166,10 @@ impl Den {
                     credential,
                     ..
                 } => self.started(worker, assigned, &credential),
-                Effect::Alert(alert) => self.alerts.push(alert),
+                Effect::Alert(alert) | Effect::AlertOn(_, alert) => self.alerts.push(alert),
                 Effect::Adopt { .. } => {}
-                Effect::Stop { .. } | Effect::Bury { .. } => unreachable!("nobody is stopped here"),
+                Effect::Stop { worker, cause } => self.stopped.push((worker, cause)),
+                Effect::Bury { .. } => unreachable!("nobody leaves anything behind"),
             }
         }
     }
@@ -353,26 +373,6 @@ fn a_bot_that_ends_at_once_gets_no_more_starts_than_its_share() {
         .filter(|alert| alert.text.contains("its share is 25 %"));
     assert_eq!(told.count(), 1);
     assert_eq!(den.fleet.over_their_share().len(), 1);
-}
-
-#[test]
-fn a_process_is_started_only_with_session_starts_for_all_its_shards() {
-    let mut den = Den::new(1, 4, 4, 4, (4, 40));
-    den.run(60 * SECOND);
-    assert_eq!(den.starts, 0, "four of 40 are the reserve");
-    den.discord_says(4, (7, 40));
-    den.run(60 * SECOND);
-    assert_eq!(den.starts, 0);
-    let trouble = den.fleet.assigned_trouble().unwrap();
-    assert!(
-        trouble.contains("needs 4 session starts and 3 may be used"),
-        "{trouble}"
-    );
-    den.inbox.push(Request::SpendReserve);
-    den.run(SECOND);
-    assert_eq!(den.starts, 1);
-    assert_eq!(den.fleet.assigned_trouble(), None);
-    assert_eq!(den.fleet.starts_free(), 3);
 }
 
 #[test]

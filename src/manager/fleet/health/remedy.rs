@@ -10,9 +10,9 @@ use shardman_core::rolling::Rolling;
 use shardman_core::timeline::{Kind, Subject};
 use shardman_core::wire::ShardState;
 use shardman_core::{ShardId, Tick, WorkerId};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
-use super::super::{Alert, AlertKind, Effect, Fleet, Run};
+use super::super::{Alert, AlertKind, Effect, Fleet, Run, Worker};
 use super::{Case, SOON, UNDER_WAY};
 
 /// So many shards may be helped at once.
@@ -172,6 +172,9 @@ impl Fleet {
         });
         if first {
             self.tell(shard, words);
+        } else if let Some(case) = self.health.cases.get_mut(&shard) {
+            // One word for all shards of a worker, whichever is well first.
+            case.told = true;
         }
         let Some(worker) = worker else {
             return now + LATER;
@@ -181,10 +184,11 @@ impl Fleet {
             return due;
         }
         let (restartable, obstacle) = self.may_be_restarted(&worker, now);
-        if !restartable || obstacle {
+        if obstacle {
             return now + SOON;
         }
-        if let Some(watch) = self.health.watches.get_mut(&shard)
+        if restartable
+            && let Some(watch) = self.health.watches.get_mut(&shard)
             && watch.remedy(Unwell::Blocked, false, true, now) == Remedy::Restart
         {
             self.restart_unwell(worker, Unwell::Blocked, now);
@@ -197,11 +201,13 @@ impl Fleet {
     fn may_be_restarted(&self, worker: &WorkerId, now: Tick) -> (bool, bool) {
         let last = self.health.restarted.get(worker);
         let rested = last.is_none_or(|at| now >= *at + RESTART_AGAIN);
-        let moves = |run: Run| matches!(run, Run::Stopping);
+        // A place that waits for its next run while nothing is left for it
+        // holds up nobody.
+        let returns = |entry: &Worker| entry.restarts_at_once && self.may_start(&entry.record.worker);
         let moving = self
             .workers
             .values()
-            .any(|entry| moves(entry.run) || entry.restarts_at_once);
+            .any(|entry| entry.run == Run::Stopping || returns(entry));
         let rolls = self.rolling.as_ref().is_some_and(Rolling::active);
         let runs = self
             .workers
@@ -211,6 +217,7 @@ impl Fleet {
             || rolls
             || !runs
             || !self.may_restart()
+            || self.lacks_starts_of_its_own(worker, 0).is_some()
             || self.brake.is_on()
             || !self.health.restarts.is_empty();
         (rested, rested && obstacle)
@@ -237,7 +244,7 @@ impl Fleet {
         };
         let again = std::mem::replace(&mut case.told, true);
         if again {
-            info!(shard.id = %shard, "{text}");
+            debug!(shard.id = %shard, "{text}");
             return;
         }
         error!(shard.id = %shard, "{text}");
@@ -248,6 +255,25 @@ impl Fleet {
             text,
             last_beat_ms: self.clock.wall_ms(),
         }));
+    }
+
+    /// A shard serves again; it is said where the trouble was.
+    pub(super) fn case_over(&self, shard: ShardId, case: &Case) {
+        if !case.told {
+            return;
+        }
+        if case.unwell != Unwell::Blocked {
+            info!(shard.id = %shard, "shard {shard} is well again");
+            return;
+        }
+        let worker = self.holder_of(shard);
+        if !self.blocked_workers().contains(&worker) {
+            let who = worker.map_or_else(
+                || "an external holder".to_owned(),
+                |worker| format!("worker {worker}"),
+            );
+            info!(shard.id = %shard, "{who} is blocked no more");
+        }
     }
 
     fn words_for(&self, shard: ShardId, unwell: Unwell, now: Tick) -> String {

@@ -32,6 +32,21 @@ impl Fleet {
         }
     }
 
+    /// A child that is about to start holds the shard without having asked.
+    pub(in crate::manager::fleet) fn note_given(&mut self, shard: ShardId) {
+        let Some(lease) = self.table.lease(shard) else {
+            return;
+        };
+        let Some(worker) = lease.holder.child() else {
+            return;
+        };
+        let (subject, epoch) = (Subject::lease(shard, &lease.holder, lease.epoch), lease.epoch);
+        let started = self.notes.workers.get(worker);
+        let started = started.map(|(_, number)| Arc::clone(number));
+        let text = format!("given to {worker} for its start (epoch {epoch})");
+        self.note_after(Kind::Leased, subject, text, started);
+    }
+
     pub(in crate::manager::fleet) fn note_lost(
         &mut self,
         (shard, epoch): (ShardId, Epoch),
@@ -283,6 +298,10 @@ impl Fleet {
             Step::Back(worker) => (
                 Kind::RestartStep,
                 format!("{worker} is back and the fleet is whole ({done} of {total})"),
+            ),
+            Step::Replaced(worker) => (
+                Kind::RestartStep,
+                format!("{worker} was not started again: others hold its shards ({done} of {total})"),
             ),
             Step::Paused(reason) => (Kind::RestartPaused, format!("the restart is paused: {reason}")),
             Step::GoesOn => (Kind::RestartContinued, "the restart goes on".to_owned()),

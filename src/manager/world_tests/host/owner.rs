@@ -278,7 +278,7 @@ impl Host {
                     self.stop(pid);
                 }
             }
-            Effect::Alert(alert) => self.alerts.push((self.now, alert)),
+            Effect::Alert(alert) | Effect::AlertOn(_, alert) => self.alerts.push((self.now, alert)),
             Effect::Adopt { .. } => {}
             Effect::Bury { .. } => unreachable!("a virtual process leaves nothing behind"),
         }
