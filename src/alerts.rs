@@ -4,6 +4,7 @@
 //! folded together until it can, and no lease ever hangs on it. The rules are in
 //! `core::alerting`; here they meet clocks and sockets.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use shardman_core::alerting::{AlertKind, Incident, Notice, Severity};
@@ -16,6 +17,7 @@ use tracing::warn;
 use crate::client::{Answer, CallError, Client};
 use crate::clock::Clock;
 use crate::manager::{Alert, Summary};
+use crate::metrics::{AlertEnd, Metrics};
 
 mod answer;
 mod courier;
@@ -48,6 +50,8 @@ pub struct Alerting {
     pub fleet: watch::Receiver<Summary>,
     /// The end: no alert follows.
     pub stop: CancellationToken,
+    /// Where it is counted what becomes of them.
+    pub metrics: Arc<Metrics>,
 }
 
 struct Post {
@@ -56,6 +60,7 @@ struct Post {
     couriers: [Courier; 2],
     incident: Incident,
     flights: JoinSet<Flight>,
+    metrics: Arc<Metrics>,
 }
 
 /// Sends what comes until it is stopped, each to the receivers of that moment.
@@ -69,15 +74,17 @@ pub async fn run(alerting: Alerting) {
         mut alerts,
         mut fleet,
         stop,
+        metrics,
     } = alerting;
     let clock = Clock::start();
     let now = clock.now();
     let mut post = Post {
         clock,
         client,
-        couriers: [Form::Discord, Form::Json].map(|form| Courier::new(form, now)),
+        couriers: [Form::Discord, Form::Json].map(|form| Courier::new(form, Arc::clone(&metrics), now)),
         incident: Incident::default(),
         flights: JoinSet::new(),
+        metrics,
     };
     post.retarget(&targets.borrow_and_update());
     let mut batch = Vec::new();
@@ -142,6 +149,9 @@ impl Post {
 
     fn tell(&mut self, notice: Notice) {
         let now = self.clock.now();
+        if !self.couriers.iter().any(Courier::has_target) {
+            self.metrics.alerts(AlertEnd::NoWebhook, 1);
+        }
         let [first, second] = &mut self.couriers;
         first.raise(notice.clone(), now);
         second.raise(notice, now);

@@ -3,8 +3,8 @@
 //! This layer turns bytes into requests to the manager and answers into bytes.
 //! It decides nothing about leases and keeps no state between requests.
 //!
-//! No middleware stands before a route unless `CORS_ORIGINS` asks for it: a
-//! beat costs little more than its parsing.
+//! Nothing stands before a route but its counters, and what `CORS_ORIGINS` asks
+//! for: a beat costs little more than its parsing.
 
 mod beat;
 mod body;
@@ -24,6 +24,8 @@ mod live;
 mod logs;
 #[cfg(test)]
 mod manager_tests;
+mod measure;
+mod metrics;
 mod number;
 mod plan;
 mod query;

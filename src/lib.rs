@@ -12,6 +12,7 @@ pub mod config;
 pub mod discord;
 pub mod http;
 pub mod manager;
+pub mod metrics;
 pub mod store;
 pub mod supervisor;
 pub mod systemd;

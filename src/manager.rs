@@ -23,6 +23,7 @@ mod handle;
 mod keys;
 mod live;
 mod log;
+mod metrics;
 mod pools;
 mod reload;
 mod request;
@@ -53,6 +54,7 @@ pub use tokens::{Credential, MAX_SHARE_DAYS, Role, SignInError, SignedIn};
 pub use view::Summary;
 
 use crate::clock::Clock;
+use crate::metrics::Metrics;
 use crate::store::{LeaseStore, Saved, StoreError};
 use crate::supervisor::{Host, Supervisor, WorkerEvent, memory, pressure};
 use effects::Effects;
@@ -128,7 +130,8 @@ impl<S: LeaseStore> Manager<S> {
         if kept > 0 {
             info!("{kept} leases of the last run are kept, each with its full time");
         }
-        let history = History::open(&settings.events());
+        let metrics = Arc::new(Metrics::new());
+        let history = History::open(&settings.events(), Arc::clone(&metrics));
         history.tell(
             Kind::ManagerStarted,
             &format!("the manager started, leases of the last run: {kept}"),
@@ -150,6 +153,7 @@ impl<S: LeaseStore> Manager<S> {
             history,
             live: live::Live::default(),
             seen: series::Seen::default(),
+            metrics,
             turns: AtomicU64::new(0),
             reloads: std::sync::OnceLock::new(),
         });
@@ -263,6 +267,7 @@ impl<S: LeaseStore> Manager<S> {
             return;
         }
         let (requests, mut others) = self.shared.pools.sort(requests);
+        let deciding = self.shared.metrics.turn.start_timer();
         // The time is read under each lock: no beat is later than it.
         let decided = {
             let mut fleet = self.shared.fleet();
@@ -273,6 +278,7 @@ impl<S: LeaseStore> Manager<S> {
             let requests = others.remove(pool).unwrap_or_default();
             turns.push((pool.clone(), fleet.turn(requests, clock.now())));
         }
+        deciding.observe_duration();
         let writes = turns
             .iter()
             .flat_map(|(pool, turn)| pools::writes_of(pool, &turn.writes));
@@ -280,6 +286,7 @@ impl<S: LeaseStore> Manager<S> {
         let written = if writes.is_empty() {
             Ok(())
         } else {
+            let _timed = self.shared.metrics.commit.start_timer();
             self.store.commit(writes).await
         };
         match written {
@@ -312,6 +319,7 @@ impl<S: LeaseStore> Manager<S> {
     }
 
     fn not_written(&mut self, turns: Vec<(PoolId, Turn)>, error: &StoreError) {
+        self.shared.metrics.commit_failures.inc();
         let reason = error.to_string();
         if !self.set_store_trouble(Some(&reason)) {
             error!("nothing can be leased: {reason}");

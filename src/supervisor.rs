@@ -23,7 +23,7 @@ mod orphans;
 mod output;
 pub(crate) mod pressure;
 mod unix;
-mod usage;
+pub(crate) mod usage;
 
 pub use exec_child::exec_child;
 use hold::{Hold, Holds};

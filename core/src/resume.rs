@@ -53,6 +53,13 @@ impl ResumeBook {
         self.unsaved.insert(shard);
     }
 
+    /// How many events the session of each shard has had.
+    pub fn sequences(&self) -> impl Iterator<Item = (ShardId, u64)> {
+        self.points
+            .iter()
+            .map(|(shard, saved)| (*shard, saved.point.sequence))
+    }
+
     /// The point for the next holder, if Discord may still know the session.
     pub fn get(&self, shard: ShardId, wall_ms: u64) -> Option<&ResumePoint> {
         let saved = self.points.get(&shard)?;

@@ -1,5 +1,7 @@
 //! One receiver of alerts: what is on its way to it, and what it last said.
 
+use std::sync::Arc;
+
 use shardman_core::Tick;
 use shardman_core::alerting::{Notice, Outbox, Outcome};
 use tracing::{debug, error, info, warn};
@@ -8,6 +10,7 @@ use super::answer::{Verdict, verdict};
 use super::targets::Target;
 use super::{Flight, discord, json};
 use crate::client::{Answer, CallError, Client};
+use crate::metrics::{AlertEnd, Metrics};
 
 /// How a receiver wants its alerts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +44,9 @@ pub(super) struct Courier {
     target: Option<Target>,
     /// The message under way; what answers an earlier one counts no more.
     number: u64,
+    /// How many alerts it stands for.
+    alerts: u64,
+    metrics: Arc<Metrics>,
     /// Whether it was said that nothing gets through.
     complained: bool,
     /// The end has come; one failure is enough now.
@@ -49,12 +55,14 @@ pub(super) struct Courier {
 }
 
 impl Courier {
-    pub(super) fn new(form: Form, now: Tick) -> Self {
+    pub(super) fn new(form: Form, metrics: Arc<Metrics>, now: Tick) -> Self {
         Self {
             form,
             outbox: Outbox::new(now),
             target: None,
             number: 0,
+            alerts: 0,
+            metrics,
             complained: false,
             ending: false,
             ended: false,
@@ -80,6 +88,10 @@ impl Courier {
         if self.target.is_some() {
             self.outbox.raise(notice, now);
         }
+    }
+
+    pub(super) fn has_target(&self) -> bool {
+        self.target.is_some()
     }
 
     pub(super) fn due(&self) -> Option<Tick> {
@@ -125,6 +137,7 @@ impl Courier {
         if entries.is_empty() {
             return None;
         }
+        self.alerts = entries.iter().map(|entry| entry.count).sum();
         let message = match form {
             Form::Discord => discord::message(content.as_deref(), &entries),
             Form::Json => json::message(&entries),
@@ -146,6 +159,13 @@ impl Courier {
         let Verdict { outcome, reason } = verdict(answer, chance);
         let variable = self.form.variable();
         self.ended |= self.ending && !matches!(outcome, Outcome::Taken { .. });
+        match outcome {
+            Outcome::Taken { .. } => self.metrics.alerts(AlertEnd::Sent, self.alerts),
+            Outcome::Unavailable { .. } | Outcome::Refused | Outcome::Gone => {
+                self.metrics.alerts(AlertEnd::Failed, self.alerts);
+            }
+            Outcome::Limited { .. } | Outcome::Dropped => {}
+        }
         let refused = self.outbox.settle(outcome, now);
         let waiting = self.outbox.waiting();
         match outcome {

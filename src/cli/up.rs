@@ -101,6 +101,7 @@ pub(super) async fn up(mut args: UpArgs) -> anyhow::Result<ExitCode> {
         alerts: alert_queue,
         fleet: handle.summary(),
         stop: no_more_alerts.clone(),
+        metrics: handle.metrics(),
     };
     let alerting = tokio::spawn(alerts::run(alerting));
 

@@ -3,17 +3,23 @@
 //! `HEAD` is refused as the published server refused it: a `GET /connect` takes
 //! a shard, so none of these may be asked for in passing.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::Request;
 use axum::http::HeaderValue;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{MethodRouter, delete, get, post};
+use axum::routing::{MethodRouter, any, delete, get, post};
 
 use super::error::{self, Refusal};
+use super::measure::Measure;
 use super::{
     HttpState, beat, connect, cors, dashboard, docs, events, fleet, health, history, identify, live, logs,
-    plan, reload, restart, session, sign_in, status,
+    metrics, plan, reload, restart, session, sign_in, status,
 };
+
+/// What paths without a route are counted as.
+const UNKNOWN: &str = "unknown";
 
 /// One path, its methods as the `Allow` header names them, and who answers.
 struct Route {
@@ -34,6 +40,7 @@ fn routes() -> Vec<Route> {
         route("/fleet/live", "GET", get(live::live)),
         route("/history", "GET", get(history::history)),
         route("/events", "GET", get(events::events)),
+        route("/metrics", "GET", get(metrics::metrics)),
         route("/fleet/resume", "POST", post(fleet::resume)),
         route("/plan", "GET, POST", get(plan::get).post(plan::post)),
         route(
@@ -74,12 +81,16 @@ pub(super) fn every_route() -> Vec<(&'static str, &'static str)> {
 /// The whole API. `cors_origins` come from [`super::parse_origins`]; without
 /// any, no answer speaks of other origins.
 pub fn router(state: HttpState, cors_origins: &[HeaderValue]) -> Router {
+    let counted = state.manager.metrics();
+    let measure = |route| Measure(Arc::new(counted.route(route)));
     let mut router = Router::new();
     for Route { path, allow, methods } in routes() {
         let refuse = move || async move { Refusal::WrongMethod { allow } };
-        router = router.route(path, methods.head(refuse).fallback(refuse));
+        let methods = methods.head(refuse).fallback(refuse);
+        router = router.route(path, methods.layer(measure(path)));
     }
-    let router = router.fallback(unknown_path).with_state(state);
+    let unknown = any(unknown_path).layer(measure(UNKNOWN));
+    let router = router.fallback(unknown).with_state(state);
     match cors::layer(cors_origins) {
         Some(layer) => router.layer(layer),
         None => router,

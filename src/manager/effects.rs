@@ -15,6 +15,7 @@ use super::fleet::Effect;
 use super::handle::Shared;
 use super::settings::{Settings, WorkerProgram};
 use crate::config::pool_variables;
+use crate::metrics::AlertEnd;
 use crate::supervisor::{Launch, Supervisor};
 
 /// A child whose lease lapsed has lost its shard already; it gets little time.
@@ -75,6 +76,7 @@ impl Effects {
             }
             Effect::Alert(alert) | Effect::AlertOn(_, alert) => {
                 if self.alerts.try_send(alert).is_err() {
+                    self.shared.metrics.alerts(AlertEnd::Dropped, 1);
                     debug!("an alert was dropped: nobody takes them as fast as they come");
                 }
             }
@@ -87,6 +89,7 @@ impl Effects {
 
     fn start(&mut self, worker: WorkerId, shards: u32, assigned: &Assigned, credential: String) {
         let settings = self.settings_of(&worker);
+        self.shared.of_worker(&worker).tally_start(&worker);
         self.shared.keys.forget(&worker);
         self.shared
             .keys

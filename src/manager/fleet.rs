@@ -42,6 +42,7 @@ mod reload;
 mod rescale;
 mod rolling;
 mod starts;
+mod tally;
 mod timeline;
 mod unregistered;
 mod workers;
@@ -53,6 +54,7 @@ pub(super) use dice::Dice;
 use health::Health;
 pub(super) use rescale::Told;
 pub(super) use starts::Starts;
+pub(super) use tally::{Counts, Tally};
 pub(super) use timeline::Note;
 pub(super) use workers::{Run, Worker};
 
@@ -126,6 +128,7 @@ pub(super) struct Fleet {
     answers: Vec<Answer>,
     effects: Vec<Effect>,
     notes: timeline::Notes,
+    pub(super) tally: Tally,
 }
 
 /// What a turn leaves to be done: first made durable, then answered, then
@@ -217,6 +220,7 @@ impl Fleet {
             answers: Vec::new(),
             effects: Vec::new(),
             notes: timeline::Notes::default(),
+            tally: Tally::default(),
             settings,
             clock,
             dice,

@@ -24,6 +24,7 @@ use super::series::Seen;
 use super::timeline::History;
 use super::view::{self, Summary};
 use crate::clock::Clock;
+use crate::metrics::Metrics;
 use crate::supervisor::{Logs, Means, memory};
 
 /// How long `POST /identify` is held before the caller is told to ask again:
@@ -146,6 +147,7 @@ pub(super) struct Shared {
     pub(super) history: History,
     pub(super) live: Live,
     pub(super) seen: Seen,
+    pub(super) metrics: Arc<Metrics>,
     /// How often the owner has turned.
     pub(super) turns: AtomicU64,
     /// Who reads the configuration again, where somebody can.
@@ -192,6 +194,7 @@ impl ManagerHandle {
         if wake {
             self.shared.wake.notify_one();
         }
+        self.shared.metrics.beat(&answer);
         answer.map(|told| BeatAnswer {
             directive: told.directive,
             heartbeat_seconds: told.heartbeat,

@@ -126,8 +126,8 @@ impl Shared {
         let usages = lock(&self.seen.usages);
         for worker in workers {
             let usage = worker.pid.and_then(|pid| usages.of(pid));
-            worker.memory_bytes = usage.map(|usage| usage.memory_bytes);
-            worker.cpu_percent = usage.and_then(|usage| usage.cpu_percent);
+            worker.memory_bytes = usage.map(|(usage, _)| usage.resident_bytes);
+            worker.cpu_percent = usage.and_then(|(_, percent)| percent);
         }
     }
 }

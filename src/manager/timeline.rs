@@ -15,6 +15,7 @@ use tracing::warn;
 use super::fleet::Note;
 use super::handle::ManagerHandle;
 use crate::clock::wall_ms;
+use crate::metrics::Metrics;
 use writer::Writer;
 
 mod writer;
@@ -38,6 +39,7 @@ pub(super) struct History {
     writer: Option<SyncSender<Job>>,
     last: watch::Sender<u64>,
     readers: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
 }
 
 /// What the owner and the writer share.
@@ -63,7 +65,7 @@ impl Kept {
 impl History {
     /// Goes on where the file of the last manager ends. What cannot be read is
     /// left out.
-    pub(super) fn open(path: &Path) -> Self {
+    pub(super) fn open(path: &Path, metrics: Arc<Metrics>) -> Self {
         let shared = Arc::new(Kept::default());
         writer::read(path, &mut shared.timeline());
         let (writer, jobs) = sync_channel(QUEUE);
@@ -80,6 +82,7 @@ impl History {
             writer: spawned.is_ok().then_some(writer),
             last,
             readers: Arc::new(Semaphore::new(MAX_READERS)),
+            metrics,
         }
     }
 
@@ -99,6 +102,7 @@ impl History {
             } in notes
             {
                 event.because_of = because_of.and_then(|number| number.get().copied());
+                self.metrics.event(event.kind);
                 let event = timeline.push(event);
                 // Each note is told once.
                 let _ = number.set(event.number);

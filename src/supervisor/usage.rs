@@ -1,107 +1,107 @@
-//! What workers take of the host: memory and processor time, of each with all
-//! that it started. One pass over the processes tells for all workers, because
-//! each is in a session of its own.
+//! What processes take: memory and processor time, summed over the session that
+//! each child leads, so that what it starts counts too.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::Duration;
 
 use shardman_core::Tick;
 
-/// What a session takes (proc_pid_stat(5)).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Taken {
-    pages: u64,
-    /// Processor time of all its processes so far.
-    clock_ticks: u64,
-}
-
-/// What a worker takes.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// What all processes of a session take.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Usage {
-    pub(crate) memory_bytes: u64,
-    /// Of one core; none before the second look.
-    pub(crate) cpu_percent: Option<f64>,
+    pub(crate) resident_bytes: u64,
+    /// With that of children that ended and were waited for.
+    pub(crate) cpu_seconds: f64,
 }
 
-/// The last look.
+/// What workers take, as the last two looks tell.
 #[derive(Debug, Default)]
 pub(crate) struct Usages {
-    sessions: HashMap<i32, (Taken, Usage)>,
+    sessions: BTreeMap<i32, (Usage, Option<f64>)>,
     at: Tick,
 }
 
 impl Usages {
-    /// Looks at these sessions. It reads a file for each process of the host, so
-    /// it has no place among what must not wait.
+    /// Looks at these sessions. It has no place among what must not wait.
     pub(crate) fn look(&mut self, leaders: &[i32], now: Tick) {
-        let page = u64::try_from(rustix::param::page_size()).unwrap_or(4096);
-        let ticks_per_second = rustix::param::clock_ticks_per_second();
         let passed = now.since(self.at);
-        let mut taken: HashMap<i32, Taken> = leaders.iter().map(|pid| (*pid, Taken::default())).collect();
-        for (session, more) in processes() {
-            if let Some(sum) = taken.get_mut(&session) {
-                sum.pages += more.pages;
-                sum.clock_ticks += more.clock_ticks;
-            }
-        }
-        // Of a session without processes nothing is known.
-        let found = taken.into_iter().filter(|(_, taken)| taken.pages > 0);
-        let usage = |(session, taken): (i32, Taken)| {
-            let earlier = self.sessions.get(&session).map(|(earlier, _)| earlier);
-            let cpu_percent = earlier.and_then(|earlier| percent(earlier, &taken, ticks_per_second, passed));
-            let memory_bytes = taken.pages * page;
-            (
-                session,
-                (
-                    taken,
-                    Usage {
-                        memory_bytes,
-                        cpu_percent,
-                    },
-                ),
-            )
+        let found = of_sessions(&leaders.iter().copied().collect());
+        let seen = |(session, usage): (i32, Usage)| {
+            let earlier = self.sessions.get(&session);
+            let percent = earlier.and_then(|(earlier, _)| percent(earlier, &usage, passed));
+            (session, (usage, percent))
         };
-        self.sessions = found.map(usage).collect();
+        self.sessions = found.into_iter().map(seen).collect();
         self.at = now;
     }
 
-    /// What the worker with this process takes.
-    pub(crate) fn of(&self, pid: i32) -> Option<Usage> {
-        self.sessions.get(&pid).map(|(_, usage)| *usage)
+    /// What the worker with this process takes, and how much of one core in
+    /// percent; that is unknown before the second look.
+    pub(crate) fn of(&self, pid: i32) -> Option<(Usage, Option<f64>)> {
+        self.sessions.get(&pid).copied()
     }
 }
 
 /// The part of one core that was used meanwhile. What has ended takes its time
 /// with it.
-fn percent(earlier: &Taken, now: &Taken, ticks_per_second: u64, passed: Duration) -> Option<f64> {
-    let used = now.clock_ticks.saturating_sub(earlier.clock_ticks) as f64 / ticks_per_second as f64;
+fn percent(earlier: &Usage, now: &Usage, passed: Duration) -> Option<f64> {
+    let used = (now.cpu_seconds - earlier.cpu_seconds).max(0.0);
     let seconds = passed.as_secs_f64();
     (seconds > 0.0).then(|| used / seconds * 100.0)
 }
 
-/// Every process: its session, and what it takes.
-fn processes() -> impl Iterator<Item = (i32, Taken)> {
-    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    // One that ends meanwhile takes nothing.
-    let stat = |pid| fs::read(format!("/proc/{pid}/stat")).ok();
-    ids.filter_map(move |pid| parse(&String::from_utf8_lossy(&stat(pid)?)))
+/// The usage of each of these sessions, in one look at all processes. Not for
+/// the owner: it takes some microseconds for each process of the host.
+pub(crate) fn of_sessions(sessions: &BTreeSet<i32>) -> BTreeMap<i32, Usage> {
+    let mut found: BTreeMap<i32, Usage> = BTreeMap::new();
+    if sessions.is_empty() {
+        return found;
+    }
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let is_process = entry
+            .file_name()
+            .to_str()
+            .is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
+        if !is_process {
+            continue;
+        }
+        // One that has just ended takes nothing any more.
+        let Some((session, usage)) = fs::read_to_string(entry.path().join("stat"))
+            .ok()
+            .and_then(|stat| parse(&stat))
+        else {
+            continue;
+        };
+        if sessions.contains(&session) {
+            let sum = found.entry(session).or_default();
+            sum.resident_bytes += usage.resident_bytes;
+            sum.cpu_seconds += usage.cpu_seconds;
+        }
+    }
+    found
 }
 
-/// The name may hold anything, so the fields are counted from behind it.
-fn parse(stat: &str) -> Option<(i32, Taken)> {
-    let (_, fields) = stat.rsplit_once(')')?;
-    let fields: Vec<&str> = fields.split_whitespace().collect();
-    // The first of them is the third of all.
-    let number = |place: usize| fields.get(place - 3)?.parse::<u64>().ok();
-    let session = fields.get(6 - 3)?.parse().ok()?;
-    let (user, system) = (number(14)?, number(15)?);
+/// What this process takes.
+pub(crate) fn of_this_process() -> Option<Usage> {
+    parse(&fs::read_to_string("/proc/self/stat").ok()?).map(|(_, usage)| usage)
+}
+
+/// The session and the usage in a line of proc_pid_stat(5).
+fn parse(stat: &str) -> Option<(i32, Usage)> {
+    // The name, in brackets, may hold anything.
+    let (_, fields) = stat.rsplit_once(") ")?;
+    let fields: Vec<&str> = fields.split(' ').collect();
+    // The first one here is the third of the manual.
+    let field = |number: usize| fields.get(number - 3).copied();
+    let number = |at: usize| field(at)?.parse::<u64>().ok();
+    let ticks = number(14)? + number(15)? + number(16)? + number(17)?;
+    let page = u64::try_from(rustix::param::page_size()).ok()?;
     Some((
-        session,
-        Taken {
-            pages: number(24)?,
-            clock_ticks: user + system,
+        field(6)?.parse().ok()?,
+        Usage {
+            resident_bytes: number(24)? * page,
+            cpu_seconds: ticks as f64 / rustix::param::clock_ticks_per_second() as f64,
         },
     ))
 }
@@ -111,34 +111,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_of_the_kernel_is_read_whatever_a_process_is_called() {
-        let line = "12 (a) 7 (b) S 1 12 11 0 -1 4194304 1 2 3 4 50 7 8 9 20 0 1 0 100 12345 321 18446744073709551615 1";
-        let taken = Taken {
-            pages: 321,
-            clock_ticks: 57,
-        };
-        assert_eq!(parse(line), Some((11, taken)));
-        for hostile in [
-            "",
-            ")",
-            "1 (x",
-            "1 (x) S 1 2",
-            "1 (x) S 1 2 z 0 0 0 0 0 0 0 1 1 0 0 0 0 0 0 0 0 1",
-        ] {
-            assert_eq!(parse(hostile), None, "{hostile}");
-        }
+    fn a_name_with_brackets_and_spaces_does_not_shift_the_fields() {
+        let stat =
+            "7 (a) b (c) S 1 7 5 0 -1 4194304 1 2 3 4 100 50 30 20 20 0 1 0 99 5000 10 18446744073709551615";
+        let (session, usage) = parse(stat).unwrap();
+        let page = u64::try_from(rustix::param::page_size()).unwrap();
+        assert_eq!((session, usage.resident_bytes), (5, 10 * page));
+        let seconds = 200.0 / rustix::param::clock_ticks_per_second() as f64;
+        assert!((usage.cpu_seconds - seconds).abs() < 1e-9);
+        assert_eq!(parse("7 (a) S 1"), None);
     }
 
     #[test]
     fn a_core_that_was_busy_for_half_of_the_time_is_used_by_half() {
-        let at = |clock_ticks| Taken {
-            pages: 1,
-            clock_ticks,
+        let at = |cpu_seconds| Usage {
+            resident_bytes: 1,
+            cpu_seconds,
         };
-        let used = |from, to| percent(&at(from), &at(to), 100, Duration::from_secs(10));
-        assert_eq!(used(100, 600), Some(50.0));
-        assert_eq!(used(600, 100), Some(0.0), "a process of it has ended");
-        assert_eq!(percent(&at(0), &at(1), 100, Duration::ZERO), None);
+        let used = |from, to| percent(&at(from), &at(to), Duration::from_secs(10));
+        assert_eq!(used(1.0, 6.0), Some(50.0));
+        assert_eq!(used(6.0, 1.0), Some(0.0), "a process of it has ended");
+        assert_eq!(percent(&at(0.0), &at(1.0), Duration::ZERO), None);
     }
 
     #[test]
@@ -146,10 +139,21 @@ mod tests {
         let own = rustix::process::getsid(None).unwrap().as_raw_nonzero().get();
         let mut usages = Usages::default();
         usages.look(&[own, -1], Tick(0));
-        let first = usages.of(own).unwrap();
-        assert!(first.memory_bytes > 1_000_000 && first.cpu_percent.is_none());
+        let (first, percent) = usages.of(own).unwrap();
+        assert!(first.resident_bytes > 1_000_000 && percent.is_none());
         usages.look(&[own], Tick(10_000));
-        assert!(usages.of(own).unwrap().cpu_percent.is_some());
+        assert!(usages.of(own).unwrap().1.is_some());
         assert_eq!(usages.of(-1), None);
+    }
+
+    #[test]
+    fn this_process_is_within_its_session() {
+        let own = of_this_process().unwrap();
+        assert!(own.resident_bytes > 100_000);
+        let stat = fs::read_to_string("/proc/self/stat").unwrap();
+        let (session, _) = parse(&stat).unwrap();
+        let all = of_sessions(&[session].into());
+        assert!(all[&session].resident_bytes >= own.resident_bytes / 2, "{all:?}");
+        assert!(of_sessions(&BTreeSet::new()).is_empty());
     }
 }

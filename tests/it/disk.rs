@@ -6,7 +6,7 @@ use crate::support::{Shardman, Sim, eventually, let_pass, post, seconds, signal}
 
 /// From now on no file of this process may have more bytes: every commit fails
 /// as on a full disk. `None` for as many as it likes.
-fn limit_files(pid: i32, bytes: Option<u64>) {
+pub fn limit_files(pid: i32, bytes: Option<u64>) {
     let limit = Rlimit {
         current: bytes,
         maximum: None,

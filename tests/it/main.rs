@@ -28,6 +28,7 @@ mod launch;
 mod logs;
 mod manager_crash;
 mod memory;
+mod metrics;
 mod order;
 mod outlive;
 mod places;

@@ -58,12 +58,14 @@ impl Fleet {
 
     fn state_changed(&mut self, shard: ShardId, before: Option<ShardState>, after: ShardState, now: Tick) {
         self.changed = true;
+        self.tally.state(after);
         match after {
             ShardState::Identifying => {
                 // A permit and a slot are spent when they are given.
                 if !self.line.used(shard, now)
                     && let Some(holder) = self.table.lease(shard).map(|lease| lease.holder.clone())
                 {
+                    self.tally.unpermitted += 1;
                     self.spend_start(shard, &holder, now, now);
                     self.line.sent(shard, now);
                 }

@@ -156,6 +156,7 @@ impl Fleet {
         // may have used it this moment.
         self.line.used(shard, now);
         self.line.join(shard, now);
+        self.tally.asked(shard, now);
         self.table.set_identify_at(shard, None);
         Ok(shard)
     }
@@ -170,6 +171,7 @@ impl Fleet {
         for shard in gone {
             self.waiters.remove(&shard);
             self.line.leave(shard);
+            self.tally.left(shard, now);
         }
         self.review_shares();
         let free = self.starts_free();
@@ -210,6 +212,7 @@ impl Fleet {
             let holder = self.table.lease(permit.shard).map(|lease| lease.holder.clone());
             if taken && let Some(holder) = holder {
                 self.table.set_identify_at(permit.shard, Some(now));
+                self.tally.permit_granted(permit.shard, now);
                 self.spend_start(permit.shard, &holder, now, now);
                 debug!(shard.id = %permit.shard, "shard {} may identify (permit {})", permit.shard, permit.number);
             } else {

@@ -157,6 +157,7 @@ impl Fleet {
                     ttl_ms,
                     assigned,
                 } => {
+                    self.tally.leases_granted += 1;
                     let identify_at_ms = if wait_ms == 0 { 0 } else { wall + wait_ms };
                     Write::Lease(LeaseRecord {
                         shard,
@@ -184,6 +185,8 @@ impl Fleet {
             self.note_lost((shard, epoch), &holder, cause, silent_ms);
             self.line.forget(shard, now);
             self.waiters.remove(&shard);
+            self.tally.forget(shard);
+            self.tally.lease_ended(cause);
             self.health.lease_changed(shard, now);
             if !self.table.plan().contains(shard) {
                 self.resume.forget(shard);

@@ -24,6 +24,7 @@ impl Fleet {
         let held = self.table.worker_gone(worker, now).len();
         self.writes.push(Write::WorkerGone(worker.clone()));
         self.note_ended(worker, how, exit, (held, lines), now);
+        self.tally_end(worker, exit);
         let stopping = self.stopping;
         let stopped_for = self.workers.get(worker).and_then(|entry| entry.stopped_for);
         let given_up = matches!(stopped_for, Some(StopCause::Surplus | StopCause::Retired));

@@ -287,6 +287,7 @@ impl Fleet {
         }
         if let Some(facts) = &mut self.discord {
             facts.starts.refund(1);
+            self.tally.refunds += 1;
         }
     }
 
@@ -316,6 +317,7 @@ impl Fleet {
     pub(super) fn spend_start(&mut self, shard: ShardId, holder: &Holder, at: Tick, now: Tick) {
         let wall = self.clock.wall_ms();
         let cause = self.starts.cause(shard);
+        self.tally.start_spent(cause);
         self.starts.causes.insert(shard, StartCause::SessionLost);
         self.starts.ledger.enter(holder, shard, cause, wall);
         if let Some(entry) = holder.child().and_then(|worker| self.workers.get_mut(worker)) {

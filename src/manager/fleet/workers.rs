@@ -60,6 +60,8 @@ pub(in crate::manager) struct Worker {
     pub(super) asked: bool,
     /// Why it was told to stop.
     pub(super) stopped_for: Option<StopCause>,
+    /// Why its last run ended, for those who count.
+    pub(super) ended_by: Option<&'static str>,
     /// When it is killed, once it was told to stop.
     pub(super) killed_at: Option<Tick>,
     /// Its end was asked for, and its next run is to follow at once.
@@ -267,6 +269,7 @@ impl Fleet {
             entry.restarts = earlier.restarts;
             entry.last_exit = earlier.last_exit;
             entry.last_lines = earlier.last_lines;
+            entry.ended_by = earlier.ended_by;
             entry.unregistered = earlier.unregistered;
         }
         self.workers.insert(worker.clone(), entry);
@@ -329,6 +332,7 @@ impl Worker {
             unregistered: None,
             asked: false,
             stopped_for: None,
+            ended_by: None,
             killed_at: None,
             restarts_at_once: false,
         }

@@ -18,6 +18,16 @@ impl ManagerHandle {
         pool: Option<&str>,
         request: ConnectRequest,
     ) -> Result<Connection, ConnectError> {
+        let answer = self.lease_in(pool, request).await;
+        self.shared.metrics.connect(&answer);
+        answer
+    }
+
+    async fn lease_in(
+        &self,
+        pool: Option<&str>,
+        request: ConnectRequest,
+    ) -> Result<Connection, ConnectError> {
         let own = match &request.caller {
             Caller::Child { worker, .. } => Some(worker.pool().to_owned()),
             Caller::External | Caller::Operator => None,

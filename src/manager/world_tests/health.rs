@@ -62,6 +62,17 @@ fn holder(host: &Host, shard: ShardId) -> WorkerId {
     lease.holder.child().unwrap().clone()
 }
 
+/// How many runs were ended for that cause, as the metrics have it.
+fn ends(host: &Host, cause: &str) -> u64 {
+    let tally = &host.fleet().unwrap().tally;
+    tally
+        .worker_ends
+        .iter()
+        .filter(|(of, _)| *of == cause)
+        .map(|(_, count)| count)
+        .sum()
+}
+
 /// Nothing was done for a week.
 #[track_caller]
 fn is_left_alone_for_a_week(shards: u32, load: Load) {
@@ -142,6 +153,10 @@ fn a_shard_that_stays_deaf_is_reconnected_then_its_worker_restarted_then_an_oper
     println!("stays deaf for twelve hours: {resumes} resumes, {restarts} restarts");
     assert_eq!(identifies, 8, "no identify, however long");
     assert_eq!(restarts, 2, "one in six hours");
+    assert_eq!(ends(&host, "deaf"), 2);
+    let unwell = &host.fleet().unwrap().tally.unwell;
+    let found: Vec<_> = unwell.iter().filter(|(_, count)| *count > 0).collect();
+    assert!(matches!(found[..], [("deaf", 2..)]), "{found:?}");
     assert!(resumes <= 3 * 12 + 2 * 2, "{resumes}");
     assert!(others.iter().all(|pid| host.pids().contains(pid)));
     assert!(is_deaf(&host, deaf) && host.trouble()[0].contains("5/8 is deaf"));
@@ -253,6 +268,7 @@ fn a_blocked_worker_is_restarted_after_five_minutes_and_a_starved_host_is_not_pu
     );
     let told = alerts(&host).len() - before;
     assert!((1..=2).contains(&told), "once for each run: {told}");
+    assert_eq!(ends(&host, "blocked"), 1);
     assert_clean(&host, 11);
 }
 

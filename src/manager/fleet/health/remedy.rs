@@ -51,17 +51,15 @@ impl Fleet {
         if told_already(unwell, lease) || self.halted.is_some() {
             return Some(now + LATER);
         }
-        let case = self.health.cases.entry(shard).or_insert(Case {
-            unwell,
-            found: now,
-            told: false,
-        });
-        if case.unwell != unwell {
-            *case = Case {
+        let known = self.health.cases.get(&shard);
+        if known.is_none_or(|case| case.unwell != unwell) {
+            let case = Case {
                 unwell,
                 found: now,
                 told: false,
             };
+            self.health.cases.insert(shard, case);
+            self.tally.unwell(unwell);
         }
         Some(match unwell {
             Unwell::Blocked => self.blocked(shard, now),

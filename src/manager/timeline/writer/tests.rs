@@ -4,6 +4,7 @@ use shardman_core::timeline::{Filter, Kind};
 
 use super::super::History;
 use super::*;
+use crate::metrics::Metrics;
 
 fn numbers(timeline: &Timeline) -> Vec<u64> {
     timeline.all().iter().map(|event| event.number).collect()
@@ -20,7 +21,7 @@ async fn events_are_read_back_and_numbers_go_on() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("events.ndjson");
     for run in 1..=3 {
-        let history = History::open(&path);
+        let history = History::open(&path, Arc::new(Metrics::new()));
         history.tell(Kind::ManagerStarted, "a");
         history.tell(Kind::ManagerStopping, "b");
         history.close().await;
@@ -32,13 +33,13 @@ async fn events_are_read_back_and_numbers_go_on() {
     }
     assert_eq!(numbers(&read_back(&path)), [1, 2, 3, 4, 5, 6]);
     // Without the last line, some may have been told and not written.
-    let history = History::open(&path);
+    let history = History::open(&path, Arc::new(Metrics::new()));
     history.tell(Kind::ManagerStarted, "a");
     history.close().await;
     let text = fs::read_to_string(&path).unwrap();
     let torn = text.trim_end().rsplit_once('\n').unwrap().0;
     fs::write(&path, torn).unwrap();
-    let history = History::open(&path);
+    let history = History::open(&path, Arc::new(Metrics::new()));
     history.tell(Kind::ManagerStarted, "a");
     assert!(history.shared.timeline().last() > 10_000);
     history.close().await;
