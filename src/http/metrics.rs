@@ -7,14 +7,12 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
 
 use super::error::{RELEASE_RETRY_SECONDS, Refusal};
-use super::{HttpState, secret};
+use super::{HttpState, who};
 
 const TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
 
 pub(super) async fn metrics(State(state): State<HttpState>, request: Request) -> Result<Response, Refusal> {
-    if secret::from_header(&state.manager, request.headers())?.is_none() {
-        return Err(Refusal::flaw(secret::missing_header()));
-    }
+    who::reader(&state.manager, request.method(), request.headers())?;
     // It reads of every process: no thread that serves others waits for that.
     let read = tokio::task::spawn_blocking(move || state.manager.metrics_text());
     let text = read.await.map_err(|_| Refusal::Unavailable {
