@@ -17,6 +17,7 @@ mod config;
 mod connect;
 mod contract;
 mod deaf;
+mod deploy;
 mod disk;
 mod events;
 mod faults;
