@@ -7,6 +7,7 @@ mod support;
 
 mod alerts;
 mod blocked;
+mod book;
 mod bots;
 mod brake;
 mod budget;
