@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::Signal;
 use yaml_rust2::{Yaml, YamlLoader};
 
-use crate::support::{Program, eventually, free_port, seconds, signal, tools};
+use crate::support::{Program, Sim, eventually, free_port, seconds, signal, tools};
 
 fn deploy(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(file)
@@ -274,10 +274,50 @@ fn the_kubernetes_file_names_what_there_is() {
     assert_eq!(*secret, of_kind("Secret")["metadata"]["name"]);
 }
 
+#[test]
+fn commands_of_the_pages_name_the_containers_of_the_files() {
+    let services = yaml("compose.yml")[0]["services"].clone();
+    let objects = yaml("kubernetes.yml");
+    let set = objects
+        .iter()
+        .find(|object| text(&object["kind"]) == "StatefulSet")
+        .unwrap();
+    let set = text(&set["metadata"]["name"]);
+    let files = [
+        "compose.yml",
+        "kubernetes.yml",
+        "../docs/DEPLOY.md",
+        "../docs/TROUBLESHOOTING.md",
+    ];
+    let texts = files.map(|file| fs::read_to_string(deploy(file)).unwrap());
+    let mut found = 0;
+    for line in texts.iter().flat_map(|text| text.lines()) {
+        let next = |words: &str| {
+            line.split_once(words)
+                .map(|(_, rest)| rest.split([' ', '`', ')']).next().unwrap())
+        };
+        for (before, expected) in [
+            (
+                "compose.yml exec ",
+                next("compose.yml exec ").filter(|name| !services[*name].is_badvalue()),
+            ),
+            ("kubectl exec ", Some(&*format!("{set}-0"))),
+            ("statefulset/", Some(set)),
+        ] {
+            if let Some(named) = next(before).filter(|named| !named.contains(',')) {
+                assert_eq!(Some(named), expected, "{line}");
+                found += 1;
+            }
+        }
+    }
+    assert!(found >= 7, "{found}");
+}
+
 /// Process 1 of a namespace, without root's powers and on the image's settings:
 /// a fleet comes up, the check for its health holds, and SIGTERM ends it all.
+/// The next container goes on with its volume: the shards resume.
 #[test]
-fn the_process_of_the_image_runs_a_fleet_is_healthy_and_stops() {
+fn the_process_of_the_image_runs_a_fleet_is_healthy_and_stops_and_the_next_one_resumes() {
     let image = Image::read();
     let (user, group) = image.one("USER").split_once(':').unwrap();
     let id =
@@ -288,6 +328,7 @@ fn the_process_of_the_image_runs_a_fleet_is_healthy_and_stops() {
     if !tools("the process of the image", &[&probe]) {
         return;
     }
+    let sim = Sim::start(4, 4, &["--events-per-second", "50"]);
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let data = folder.path().join("data");
@@ -302,41 +343,41 @@ fn the_process_of_the_image_runs_a_fleet_is_healthy_and_stops() {
             let value = value.replace("/data", data.to_str().unwrap());
             program = program.env(name, &value);
         }
+        let path = std::env::var("PATH").unwrap();
         program
             .env("SHARDMAN_URL", &format!("http://127.0.0.1:{port}"))
-            .env(
-                "PATH",
-                &format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap()),
-            )
+            .env("DISCORD_API_URL", &sim.url())
+            .env("PATH", &format!("{}:{path}", folder.path().display()))
     };
     let words = [image.command("ENTRYPOINT"), image.command("CMD")]
         .concat()
         .join(" ");
-    let sim = "--sim 4 --sim-max-concurrency 4";
-    let mut container = run(&format!("exec {inside} {words} {sim}")).spawn(&folder.path().join("log"));
     let check = image.command("HEALTHCHECK").join(" ");
-    eventually(seconds(30.0), "the image is healthy", || {
-        (run(&check).run().0 == 0).then_some(())
-    });
-    eventually(seconds(40.0), "the fleet is whole", || {
-        (run("shardman status").run().0 == 0).then_some(())
-    });
-    let (_, status, _) = run("shardman status").run();
-    eprintln!("{}", status.lines().next().unwrap());
-    let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", container.pid())).unwrap();
-    let manager: i32 = children.split_whitespace().next().unwrap().parse().unwrap();
-    let about = fs::read_to_string(format!("/proc/{manager}/status")).unwrap();
-    let inner: Vec<_> = about
-        .lines()
-        .find(|line| line.starts_with("NSpid:"))
-        .unwrap()
-        .split_whitespace()
-        .collect();
-    assert_eq!(inner.last(), Some(&"1"), "it is process 1");
-    let uid = about.lines().find(|line| line.starts_with("Uid:")).unwrap();
-    assert!(uid.split_whitespace().skip(1).all(|id| id == user), "{uid}");
-    signal(manager, Signal::TERM);
-    assert!(container.wait(seconds(25.0)).success());
-    assert!(container.log().contains("stopped: clean"));
-    assert_ne!(run(&check).run().0, 0, "nobody answers any more");
+    for container in ["first", "second"] {
+        let log = folder.path().join(container);
+        let mut container = run(&format!("exec {inside} {words}")).spawn(&log);
+        let is = |command: &str| (run(command).run().0 == 0).then_some(());
+        eventually(seconds(30.0), "the image is healthy", || is(&check));
+        eventually(seconds(40.0), "the fleet is whole", || is("shardman status"));
+        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", container.pid())).unwrap();
+        let manager: i32 = children.split_whitespace().next().unwrap().parse().unwrap();
+        let about = fs::read_to_string(format!("/proc/{manager}/status")).unwrap();
+        let of = |name: &str| {
+            let line = about.lines().find(|line| line.starts_with(name)).unwrap();
+            line.split_whitespace().skip(1).collect::<Vec<_>>()
+        };
+        assert_eq!(of("NSpid:").last(), Some(&"1"), "it is process 1");
+        assert!(of("Uid:").iter().all(|id| *id == user), "{about}");
+        signal(manager, Signal::TERM);
+        assert!(container.wait(seconds(25.0)).success());
+        assert!(container.log().contains("stopped: clean"));
+        assert_ne!(run(&check).run().0, 0, "nobody answers any more");
+    }
+    let report = sim.report();
+    eprintln!(
+        "{} identifies, {} resumes",
+        report.identify_count, report.resume_count
+    );
+    assert_eq!((report.identify_count, report.resume_count), (4, 4));
+    sim.assert_clean();
 }
