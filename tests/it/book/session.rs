@@ -67,8 +67,10 @@ impl<'a> Session<'a> {
     }
 
     fn on_free_ports(&self, text: &str) -> String {
+        // Of a pool, each process takes any.
+        let text = text.replace("808$SHARDMAN_SLOT", "0");
         let ports = PORTS.into_iter().zip(&self.ports);
-        ports.fold(text.to_owned(), |text, (port, free)| text.replace(port, free))
+        ports.fold(text, |text, (port, free)| text.replace(port, free))
     }
 
     fn write(&self, file: &str, text: &str) {
