@@ -157,6 +157,11 @@ impl Running {
         eventually(within, &what, || self.child.try_wait().unwrap())
     }
 
+    /// How it ended, if it did.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
+    }
+
     /// Everything that it or its children started and that still runs.
     pub fn descendants(&self) -> Vec<i32> {
         marked(&self.mark)
