@@ -97,6 +97,10 @@ function tick() {
 function freshness() {
   if (!app || document.hidden) return;
   const { connected, fleet } = app.live;
+  // Told once; the seconds that pass are there to be seen.
+  if (fleet && bar.dataset.link && (bar.dataset.link === "live") !== connected) {
+    announce(connected ? "The connection is back." : "The connection is lost. What is shown grows old.");
+  }
   set(bar, "data-link", connected ? "live" : "lost");
   set(main, "data-stale", !connected && fleet ? "yes" : null);
   if (connected) return say(link, "live");

@@ -34,8 +34,8 @@ const RANGES = [["1 h", 3600], ["24 h", 86_400], ["7 d", 604_800]];
 
 function plotsPanel() {
   const plots = [
-    plot({ title: "Shards ready", lines: [{ key: "shards_ready", name: "ready" }, { key: "shards_total", name: "planned" }], format: compact }),
-    plot({ title: "Guilds", lines: [{ key: "guilds", name: "guilds" }], format: compact, fromLowest: true }),
+    plot({ title: "Shards ready", lines: [{ key: "shards_ready", name: "ready" }, { key: "shards_total", name: "planned" }], format: compact, whole: true }),
+    plot({ title: "Guilds", lines: [{ key: "guilds", name: "guilds" }], format: compact, whole: true, fromLowest: true }),
     plot({ title: "Latency", lines: [{ key: "latency_p50_ms", name: "p50" }, { key: "latency_p99_ms", name: "p99" }], format: ms }),
     plot({ title: "Events per second", lines: [{ key: "events_per_second", name: "events" }], format: rate }),
   ];

@@ -7,9 +7,10 @@ import { age, known, moment, tick } from "./format.js";
 const HEIGHT = 128;
 const PAD = { left: 52, right: 8, top: 8, bottom: 20 };
 
-/** `lines`: `{ key, name, step }` in the order of their colours. `format` makes
- *  words of a value. The axis begins at zero unless `fromLowest`. */
-export function plot({ title, lines, format, fromLowest = false }) {
+/** `lines`: `{ key, name }` in the order of their colours. `format` makes words of
+ *  a value; `whole` says that there is nothing between two numbers. The axis
+ *  begins at zero unless `fromLowest`. */
+export function plot({ title, lines, format, whole = false, fromLowest = false }) {
   const readout = h("span", { class: "values" });
   const canvas = svg("svg", { height: HEIGHT, "aria-hidden": "true" });
   const cursor = h("div", { class: "cursor", role: "slider", tabindex: "0", "aria-label": title, "aria-orientation": "horizontal",
@@ -86,7 +87,7 @@ export function plot({ title, lines, format, fromLowest = false }) {
     if (low > high) return { low: 0, high: 1, unit: 1 };
     if (!fromLowest) low = 0;
     if (high - low < 1e-9) high = low + Math.max(1, Math.abs(low) * 0.1);
-    const unit = nice((high - low) / 3);
+    const unit = Math.max(whole ? 1 : 0, nice((high - low) / 3));
     return { low: Math.floor(low / unit) * unit, high: Math.ceil(high / unit) * unit, unit };
   }
 
@@ -130,8 +131,8 @@ export function plot({ title, lines, format, fromLowest = false }) {
   function update({ end, step, seconds, values }) {
     // What is not remembered is empty space on the left.
     const count = Math.max(1, Math.round(seconds / step), ...lines.map(({ key }) => values[key]?.length ?? 0));
-    const whole = lines.map(({ key }) => [key, [...Array(count - (values[key]?.length ?? 0)).fill(null), ...(values[key] ?? [])]]);
-    values = Object.fromEntries(whole);
+    const padded = lines.map(({ key }) => [key, [...Array(count - (values[key]?.length ?? 0)).fill(null), ...(values[key] ?? [])]]);
+    values = Object.fromEntries(padded);
     const has = (index) => lines.some((line) => known(values[line.key]?.[index]));
     let last = count - 1;
     while (last > 0 && !has(last)) last -= 1;

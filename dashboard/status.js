@@ -3,7 +3,7 @@
 
 import { call } from "./api.js";
 import { action, confirm } from "./dialog.js";
-import { h, keyed, say, set } from "./dom.js";
+import { announce, h, keyed, say, set } from "./dom.js";
 import { age, number, plural, some } from "./format.js";
 import { doings, formerTotal, headline } from "./words.js";
 
@@ -28,6 +28,8 @@ export function statusPanel(app) {
 
   function update(fleet) {
     const { level, text } = headline(fleet);
+    // Who cannot see it is told when it gets better or worse.
+    if (root.dataset.level && root.dataset.level !== level) announce(text);
     set(root, "data-level", level);
     say(sentence, text);
     document.title = `${fleet.ready}/${fleet.planned} · Shardman`;

@@ -164,7 +164,7 @@ const KINDS = {
   fleet: (event) => event.worker === undefined && event.shard === undefined,
 };
 
-/** The timeline of the whole fleet, with a filter that can be held. */
+/** The timeline of the whole fleet, with a filter. */
 export function timelinePanel(timeline) {
   const list = eventList(timeline, { wanted: () => true, most: 80, label: "Events, the newest first" });
   const text = h("input", { type: "search", placeholder: "Filter: 3/16, discord-1, killed …", "aria-label": "Filter events", oninput: apply });

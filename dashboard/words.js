@@ -30,9 +30,13 @@ export const conditionOf = (row) => row.condition || row.state;
 export const of = (condition) => CONDITIONS[condition] ?? UNKNOWN;
 export const word = (condition) => String(condition ?? "").replaceAll("_", " ");
 
+/** It ended, and there is nothing left for it to hold. */
+export const unneeded = (worker) => worker.shards === 0 && !worker.pid && worker.exits === 0 && conditionOf(worker) === "backing_off";
+
 /** Group of a worker's condition. */
 export function workerGroup(worker) {
   const condition = conditionOf(worker);
+  if (unneeded(worker)) return "away";
   if (condition === "running") return "ok";
   if (condition === "starting" || condition === "stopping") return "busy";
   if (condition === "resting") return "away";
@@ -79,8 +83,10 @@ export function doings(fleet) {
   for (const worker of fleet.workers) {
     const exit = worker.last_exit ? `: ${worker.last_exit}` : "";
     const condition = conditionOf(worker);
+    if (unneeded(worker)) continue;
     if (worker.restart_in !== null && worker.restart_in !== undefined) {
-      lines.push(`${worker.worker} is started again in ${age(now(worker, "restart_in", -1))} (${plural(worker.exits, "exit")} in a row${exit})`);
+      const ends = worker.exits > 1 ? ` (${worker.exits} ends in a row${exit})` : exit && ` (it ended${exit})`;
+      lines.push(`${worker.worker} is started again in ${age(now(worker, "restart_in", -1))}${ends}`);
     } else if (condition === "stopping") {
       lines.push(`${worker.worker} is stopping; it is killed in ${age(now(worker, "deadline_in", -1))} if it does not`);
     } else if (condition === "starting") {

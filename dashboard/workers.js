@@ -7,15 +7,16 @@ import { age, bytes, known, latency, number, plural, some } from "./format.js";
 import { compare, now } from "./live.js";
 import { restartProgress } from "./status.js";
 import { eventList } from "./timeline.js";
-import { conditionOf, of, word, workerGroup } from "./words.js";
+import { conditionOf, of, unneeded, word, workerGroup } from "./words.js";
 
 const page = (worker) => `#/worker/${encodeURIComponent(worker)}`;
 
-export function workerTable(label) {
+/** `things` is what they hold. */
+export function workerTable(label, things = "shards") {
   const body = h("tbody");
   const column = (text, numeric) => h("th", { scope: "col", class: numeric ? "n" : null }, text);
   const table = h("table", { class: "workers", "aria-label": label }, h("thead", {}, h("tr", {},
-    column("worker"), column("condition"), column("shards", true), column("up", true), column("memory", true), column("core", true), column("last exit"))), body);
+    column("worker"), column("condition"), column(things, true), column("up", true), column("memory", true), column("core", true), column("last exit"))), body);
   const none = h("p", { class: "muted" }, "The manager starts no workers: they register by themselves.");
   const root = h("div", {}, table, none);
 
@@ -29,7 +30,8 @@ export function workerTable(label) {
     const state = line.querySelector(".state");
     set(state, "data-group", workerGroup(row));
     const soon = now(row, "restart_in", -1);
-    say(state, known(soon) ? `${word(conditionOf(row))}, starts in ${age(soon)}` : word(conditionOf(row)));
+    if (unneeded(row)) say(state, "not needed");
+    else say(state, known(soon) ? `${word(conditionOf(row))}, starts in ${age(soon)}` : word(conditionOf(row)));
     const cells = line.children;
     say(cells[2], `${number(row.holding)} of ${number(row.shards)}`);
     say(cells[3], known(row.uptime) ? age(now(row, "uptime")) : "");
@@ -43,7 +45,7 @@ export function workerTable(label) {
     table.hidden = rows.length === 0;
     none.hidden = rows.length > 0;
     // Whoever is not well stands first.
-    const well = (row) => workerGroup(row) === "ok";
+    const well = (row) => ["ok", "away"].includes(workerGroup(row));
     const ordered = [...rows.filter((row) => !well(row)), ...rows.filter(well)];
     keyed(body, ordered, (row) => row.worker, make, draw);
   } };
@@ -68,7 +70,7 @@ export function workersPanel(app) {
 export function poolsPanel(app) {
   const root = h("div", { class: "pools" });
   function make(pool) {
-    const table = workerTable(`Workers of ${pool.pool}`);
+    const table = workerTable(`Workers of ${pool.pool}`, "slots");
     const progress = restartProgress(app);
     const sum = h("span", { class: "muted" });
     const panel = h("section", { class: "panel", "aria-label": `Pool ${pool.pool}` },
@@ -136,8 +138,8 @@ export function workerPage(app, name) {
     const lag = Math.max(...rows.map((row) => row.loop_lag ?? 0), 0);
     const guilds = rows.reduce((sum, row) => sum + (row.guild_count ?? 0), 0);
     list.update([
-      ["condition", word(conditionOf(worker))], ["deadline", known(worker.deadline_in) ? `in ${age(now(worker, "deadline_in", -1))}` : null],
-      ["starts again", known(worker.restart_in) ? `in ${age(now(worker, "restart_in", -1))}` : null],
+      ["condition", unneeded(worker) ? "not needed" : word(conditionOf(worker))], ["deadline", known(worker.deadline_in) ? `in ${age(now(worker, "deadline_in", -1))}` : null],
+      ["starts again", known(worker.restart_in) && !unneeded(worker) ? `in ${age(now(worker, "restart_in", -1))}` : null],
       ["pool", pool], ["pid", worker.pid ? String(worker.pid) : null], ["up", known(worker.uptime) ? age(now(worker, "uptime")) : null],
       ["memory", known(worker.memory_bytes) ? bytes(worker.memory_bytes) : null],
       ["processor", known(worker.cpu_percent) ? `${number(worker.cpu_percent)} % of a core` : null],

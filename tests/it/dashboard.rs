@@ -342,6 +342,15 @@ fn what_a_worker_prints_is_only_text() {
         0
     );
     page.assert_quiet(&shardman);
+    // Even a script that got in would reach nobody, and would be noticed here.
+    let intrude = "const it = document.createElement('script'); it.textContent = 'window.hit = 1'; \
+                   document.head.append(it); fetch('http://192.0.2.1/').catch(() => typeof window.hit)";
+    assert_eq!(page.evaluate(intrude), "undefined");
+    eventually(seconds(10.0), "both are told on the console", || {
+        page.evaluate("0");
+        let told = |complaint: &&String| complaint.contains("Content Security Policy");
+        (page.complaints.iter().filter(told).count() >= 2).then_some(())
+    });
     assert!(shardman.stop().success());
 }
 
