@@ -43,11 +43,16 @@ export function say(element, text) {
  *  those that stay, so that focus and scrolling stay too. */
 export function keyed(parent, items, keyOf, make, update) {
   const known = parent.keyed ?? (parent.keyed = new Map());
-  const wanted = new Set();
+  const wanted = new Set(items.map(keyOf));
+  // First those that go: an element that is moved loses the focus.
+  for (const [key, element] of known) {
+    if (wanted.has(key)) continue;
+    element.remove();
+    known.delete(key);
+  }
   let next = parent.firstElementChild;
   for (const item of items) {
     const key = keyOf(item);
-    wanted.add(key);
     let element = known.get(key);
     if (!element) {
       element = make(item);
@@ -56,12 +61,6 @@ export function keyed(parent, items, keyOf, make, update) {
     update?.(element, item);
     if (element === next) next = next.nextElementSibling;
     else parent.insertBefore(element, next);
-  }
-  for (const [key, element] of known) {
-    if (!wanted.has(key)) {
-      element.remove();
-      known.delete(key);
-    }
   }
 }
 

@@ -105,6 +105,13 @@ fn an_operator_sees_a_worker_die_and_return_reads_why_and_restarts_a_shard() {
     page.picture("death-light-desk");
     page.until_shown("8 of 8 shards ready");
     page.until_shown("its process was killed by SIGKILL");
+    page.click("document.querySelector('.timeline input')");
+    page.write("SIGKILL");
+    page.until(
+        "only those are shown that say so",
+        "(all => all.length > 0 && all.every(it => it.innerText.includes('SIGKILL')))\
+         ([...document.querySelectorAll('.timeline .events li')])",
+    );
 
     // Why, with the keyboard alone: a shard that it holds, then its story.
     let rows = shardman.fleet().shards;
@@ -198,11 +205,18 @@ fn a_plan_is_shown_before_it_is_applied_and_taken_back() {
         "document.querySelector('#rescale-to')?.value === '4'",
     );
     page.click(&button("Apply"));
+    page.until("it closes", "document.querySelector('dialog') === null");
+    page.evaluate("document.querySelector('[data-shard=\"3/4\"]').focus()");
     eventually(seconds(30.0), "the former number is wanted", || {
         let fleet = shardman.fleet();
         fleet.rescale.is_none_or(|change| change.to == 4).then_some(())
     });
     page.until_shown("4 of 4 shards ready");
+    page.until(
+        "the others are gone",
+        "document.querySelectorAll('.cells .cell').length === 4",
+    );
+    assert_eq!(page.evaluate("document.activeElement.dataset.shard"), "3/4");
     page.assert_quiet(&shardman);
     assert!(shardman.stop().success());
 }
@@ -336,6 +350,8 @@ fn what_a_worker_prints_is_only_text() {
     page.press("Enter");
     page.until_shown(hostile);
     page.until_shown("\nred");
+    let printed = "document.querySelector('pre').textContent.split('<img').length";
+    page.until("what its next run prints is shown too", &format!("{printed} > 2"));
     assert_eq!(page.evaluate("typeof window.hit"), "undefined");
     assert_eq!(
         page.evaluate("document.querySelectorAll('img, main script').length"),
