@@ -25,7 +25,28 @@ macro_rules! files {
 }
 
 /// Every file there is. The page is the one of them that is not an asset.
-const FILES: &[(&str, &[u8])] = files!["index.html", "app.js", "style.css"];
+const FILES: &[(&str, &[u8])] = files![
+    "index.html",
+    "api.js",
+    "app.js",
+    "budget.js",
+    "change.js",
+    "dialog.js",
+    "dom.js",
+    "format.js",
+    "grid.js",
+    "icon.svg",
+    "live.js",
+    "overview.js",
+    "plot.js",
+    "shard.js",
+    "signin.js",
+    "status.js",
+    "style.css",
+    "timeline.js",
+    "words.js",
+    "workers.js",
+];
 
 const PAGE: &str = "index.html";
 

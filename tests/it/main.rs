@@ -18,6 +18,7 @@ mod commands;
 mod config;
 mod connect;
 mod contract;
+mod dashboard;
 mod dashboard_api;
 mod deaf;
 mod deploy;

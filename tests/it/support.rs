@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 mod arrivals;
+mod browser;
 mod clients;
 mod http;
 mod process;
@@ -12,9 +13,10 @@ mod sim;
 mod webhook;
 
 pub use arrivals::Arrivals;
+pub use browser::Browser;
 pub use http::{Connection, Response, call, get, post};
 pub use process::{Program, Running, free_port, signal, tools};
-pub use shardman::{How, Shardman};
+pub use shardman::{How, SECRET, Shardman};
 pub use sim::Sim;
 pub use webhook::{Hook, Reply, webhook};
 

@@ -1,0 +1,175 @@
+// The fleet as it is now: a stream of changes, opened again when it breaks, and
+// the age of what is shown.
+
+import { ApiError, send, session } from "./api.js";
+
+const FIRST_WAIT = 500;
+const LONGEST_WAIT = 15_000;
+
+/** A stream on which nothing was heard for so long is tested. */
+const QUIET = 20_000;
+
+export class Live extends EventTarget {
+  fleet = null;
+  connected = false;
+  retryAt = null;
+  #heard = 0;
+  #source = null;
+  #wait = FIRST_WAIT;
+  #timer = null;
+  #watch = null;
+  #running = false;
+
+  start() {
+    this.#running = true;
+    document.addEventListener("visibilitychange", this.#seen);
+    this.#watch = setInterval(() => this.#test(), 5000);
+    this.#open();
+  }
+
+  stop() {
+    this.#running = false;
+    document.removeEventListener("visibilitychange", this.#seen);
+    clearInterval(this.#watch);
+    clearTimeout(this.#timer);
+    this.#close();
+    this.fleet = null;
+  }
+
+  /** Seconds since the last word of the manager. */
+  age() {
+    return this.#heard === 0 ? null : (performance.now() - this.#heard) / 1000;
+  }
+
+  /** Tries now instead of later. */
+  retry() {
+    clearTimeout(this.#timer);
+    this.#close();
+    this.#open();
+  }
+
+  // A browser keeps few connections to one host: a tab that nobody sees gives
+  // its own back, and begins anew when it is seen.
+  #seen = () => {
+    if (document.hidden) {
+      clearTimeout(this.#timer);
+      this.#close();
+      this.connected = false;
+    } else this.retry();
+  };
+
+  #close() {
+    this.#source?.close();
+    this.#source = null;
+  }
+
+  #open() {
+    if (!this.#running || document.hidden) return;
+    const source = new EventSource("/fleet/live");
+    this.#source = source;
+    this.retryAt = null;
+    const take = (apply) => (event) => {
+      if (source !== this.#source) return;
+      apply(JSON.parse(event.data));
+      this.#heard = performance.now();
+      this.#wait = FIRST_WAIT;
+      if (!this.connected) {
+        this.connected = true;
+        this.dispatchEvent(new Event("connection"));
+      }
+      this.dispatchEvent(new Event("fleet"));
+    };
+    source.addEventListener("fleet", take((fleet) => this.#whole(fleet)));
+    source.addEventListener("change", take((change) => this.#change(change)));
+    source.addEventListener("error", () => source === this.#source && this.#lost());
+  }
+
+  #lost() {
+    this.#close();
+    this.connected = false;
+    // Some chance in it, so that not all pages come back at once.
+    const wait = this.#wait * (0.75 + Math.random() / 2);
+    this.#wait = Math.min(LONGEST_WAIT, this.#wait * 2);
+    this.retryAt = performance.now() + wait;
+    this.#timer = setTimeout(() => this.#again(), wait);
+    this.dispatchEvent(new Event("connection"));
+  }
+
+  /** A refused stream tells no reason; a plain question does. */
+  async #again() {
+    try {
+      const response = await send("GET", "/sign-in", undefined, { watch: false });
+      const { role } = await response.json();
+      if (role === null) return session.dispatchEvent(new Event("gone"));
+    } catch (error) {
+      if (error instanceof ApiError && error.status === 0) return this.#lost();
+    }
+    this.#open();
+  }
+
+  async #test() {
+    if (!this.connected || document.hidden || this.age() * 1000 < QUIET) return;
+    const source = this.#source;
+    try {
+      await fetch("/health", { cache: "no-store", signal: AbortSignal.timeout(5000) });
+      if (source === this.#source) this.#heard = performance.now();
+    } catch {
+      if (source === this.#source) this.#lost();
+    }
+  }
+
+  #whole(fleet) {
+    this.fleet = fleet;
+    this.#stampAll([fleet.starts, ...fleet.shards, ...fleet.workers, ...fleet.pools]);
+    this.#index();
+  }
+
+  #change(change) {
+    const fleet = this.fleet;
+    if (!fleet) return;
+    Object.assign(fleet, change.fleet);
+    this.#stampAll([change.fleet.starts, ...change.shards, ...change.workers, ...change.pools]);
+    fleet.shards = merge(fleet.shards, change.shards, change.gone.shards, "shard");
+    fleet.workers = merge(fleet.workers, change.workers, change.gone.workers, "worker");
+    fleet.pools = merge(fleet.pools, change.pools, change.gone.pools, "pool");
+    this.#index();
+  }
+
+  /** Ages are those of the moment in which they were told. */
+  #stampAll(told) {
+    const at = performance.now();
+    for (const row of told) {
+      if (!row) continue;
+      row.at = at;
+      for (const worker of row.workers ?? []) worker.at = at;
+    }
+  }
+
+  #index() {
+    this.fleet.byShard = new Map(this.fleet.shards.map((row) => [row.shard, row]));
+    this.fleet.byWorker = new Map(this.fleet.workers.map((row) => [row.worker, row]));
+  }
+}
+
+/** The rows with those of `changed` in place, and without those of `gone`. */
+export function merge(rows, changed, gone, key) {
+  if (changed.length === 0 && gone.length === 0) return rows;
+  const news = new Map(changed.map((row) => [row[key], row]));
+  const away = new Set(gone);
+  const kept = rows.filter((row) => !away.has(row[key])).map((row) => {
+    const next = news.get(row[key]);
+    news.delete(row[key]);
+    return next ?? row;
+  });
+  return news.size === 0 ? kept : [...kept, ...news.values()].sort((a, b) => compare(a[key], b[key]));
+}
+
+/** `2/8` before `10/8`, `discord-2` before `discord-10`. */
+export const compare = new Intl.Collator("en", { numeric: true }).compare;
+
+/** A number of seconds that grows (or, with `sign` -1, falls) since it was received. */
+export function now(row, name, sign = 1) {
+  const value = row[name];
+  if (value === null || value === undefined) return null;
+  return Math.max(0, value + (sign * (performance.now() - (row.at ?? performance.now()))) / 1000);
+}
