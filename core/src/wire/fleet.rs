@@ -108,7 +108,7 @@ pub struct ShardView {
     pub shard: crate::id::ShardId,
     /// `free`, `held_back` (its lapsed child is not gone yet), `draining` (it is
     /// out of the plan and its holder still there), `leased` (its holder reports
-    /// no state), or a [`ShardState`].
+    /// no state), or a [`super::ShardState`].
     pub state: String,
     /// What it is, in one word: [`crate::health::Condition`].
     #[serde(default)]
