@@ -82,7 +82,8 @@ pub enum Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WorkerView {
     pub phase: Phase,
-    /// The shards it was started for; 0 for a place that was given up.
+    /// The shards it was started for; 0 for a place that was given up, or that
+    /// a child which is told to stop may not come back to.
     pub capacity: u32,
     pub holding: u32,
     /// It left a free shard alone for [`Desired::register_within`] when it last could

@@ -52,6 +52,9 @@ impl<'a> Tally<'a> {
                             if matches!(cause, StopCause::Unwell(_)) {
                                 tally.count(view, now);
                             }
+                            if cause == StopCause::NeverRegistered {
+                                tally.waiting += view.capacity;
+                            }
                         }
                         None => tally.count(view, now),
                     }
@@ -63,7 +66,10 @@ impl<'a> Tally<'a> {
                     tally.given_back += given_back;
                     tally.moving = true;
                 }
-                Phase::Stopping => tally.moving = true,
+                Phase::Stopping => {
+                    tally.waiting += view.capacity;
+                    tally.moving = true;
+                }
                 Phase::BackingOff { until } if until > now => tally.waiting += view.capacity,
                 Phase::Halted => tally.waiting += view.capacity,
                 Phase::BackingOff { .. } | Phase::Returning => {}

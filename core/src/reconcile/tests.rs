@@ -99,6 +99,15 @@ fn a_child_that_holds_nothing_in_time_is_stopped_and_one_that_holds_some_is_not(
 }
 
 #[test]
+fn nobody_else_is_started_for_what_a_child_that_is_stopped_comes_back_for() {
+    check(8, 2, &[(0, OLD, 2, 0)], 2, &[stop(0, StopCause::NeverRegistered)]);
+    check(8, 2, &[(0, Phase::Stopping, 2, 0)], 2, &[]);
+    check(8, 2, &[(0, LATER, 2, 0)], 2, &[]);
+    // One that is done with its place leaves it to others.
+    check(8, 2, &[(0, Phase::Stopping, 0, 0)], 2, &[start(1, 2)]);
+}
+
+#[test]
 fn a_place_that_backs_off_keeps_its_shards_waiting() {
     check(3, 4, &[(0, LATER, 4, 0)], 4, &[]);
     check(3, 4, &[(0, DUE, 4, 0)], 4, &[start(0, 4)]);

@@ -352,9 +352,14 @@ impl Worker {
             (Run::Halted | Run::Resting, ..) => Phase::Halted,
         };
         let holding = held.get(&self.record.worker).copied().unwrap_or(0);
+        // Only it is sure to come back to its place.
+        let returns = self.stopped_for == Some(StopCause::NeverRegistered);
         WorkerView {
             phase,
-            capacity: self.record.shards,
+            capacity: match phase {
+                Phase::Stopping if !returns => 0,
+                _ => self.record.shards,
+            },
             holding,
             passes: self.passes,
         }
