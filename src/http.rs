@@ -33,6 +33,7 @@ mod secret;
 mod serve;
 mod session;
 mod status;
+mod stop;
 
 pub use cors::{OriginError, parse_origins};
 pub use docs::OPENAPI;

@@ -26,6 +26,7 @@ mod reload;
 mod request;
 mod restarts;
 mod settings;
+mod stop;
 mod timeline;
 mod view;
 #[cfg(test)]
@@ -142,6 +143,7 @@ impl<S: LeaseStore> Manager<S> {
             summary: watch::Sender::new(Summary::default()),
             history,
             turns: AtomicU64::new(0),
+            stop_asked: CancellationToken::new(),
             reloads: std::sync::OnceLock::new(),
         });
         let (sender, requests) = mpsc::channel(REQUESTS);

@@ -130,6 +130,10 @@ pub(super) async fn up(mut args: UpArgs) -> anyhow::Result<ExitCode> {
             info!("stopping: the workers get {stop_seconds} s; a second signal kills them");
             ExitCode::SUCCESS
         }
+        () = handle.stop_asked() => {
+            info!("stopping, as an operator asked: the workers get {stop_seconds} s");
+            ExitCode::SUCCESS
+        }
         () = asked_to_leave(&mut leave, simulates) => {
             info!("stopping: the workers go on, and the next manager adopts them");
             grace.send_replace(HANDOVER_GRACE);

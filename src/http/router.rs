@@ -12,7 +12,7 @@ use axum::routing::{MethodRouter, delete, get, post};
 use super::error::{self, Refusal};
 use super::{
     HttpState, beat, connect, cors, docs, events, fleet, health, identify, logs, plan, reload, restart,
-    session, status,
+    session, status, stop,
 };
 
 /// One path, its methods as the `Allow` header names them, and who answers.
@@ -41,9 +41,12 @@ fn routes() -> Vec<Route> {
         ),
         route("/fleet/restart/pause", "POST", post(restart::pause)),
         route("/fleet/restart/continue", "POST", post(restart::go_on)),
+        route("/fleet/stop", "POST", post(stop::fleet)),
         route("/fleet/spend-reserve", "POST", post(fleet::spend_reserve)),
         route("/reload", "POST", post(reload::reload)),
         route("/workers/{worker_id}/restart", "POST", post(restart::worker)),
+        route("/workers/{worker_id}/stop", "POST", post(stop::worker)),
+        route("/workers/{worker_id}/start", "POST", post(stop::start)),
         route("/workers/{worker_id}/logs", "GET", get(logs::worker)),
         route("/identify", "POST", post(identify::identify)),
         route("/health", "GET", get(health::health)),

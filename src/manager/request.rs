@@ -63,6 +63,12 @@ pub(super) enum Request {
     CancelRestart {
         reply: oneshot::Sender<Result<bool, RestartError>>,
     },
+    /// An operator stops a worker, until one wants it to run again.
+    Want {
+        worker: String,
+        wanted: bool,
+        reply: oneshot::Sender<Result<bool, RestartError>>,
+    },
     /// Other settings, from now on. `for_workers` says that they change what
     /// workers are started with. Answered with the workers that are no longer
     /// halted.

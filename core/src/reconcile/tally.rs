@@ -14,6 +14,8 @@ pub(super) struct Tally<'a> {
     spoken_for: u32,
     /// Children whose process group is not gone, and those started now.
     running: u32,
+    /// Places that an operator stopped: no other process is started for them.
+    stopped: u32,
     /// The shards that they can hold.
     places: u32,
     /// What those children had that wait for their next run.
@@ -31,6 +33,7 @@ impl<'a> Tally<'a> {
             free: observed.uncovered,
             spoken_for: 0,
             running: 0,
+            stopped: 0,
             places: 0,
             waiting: 0,
             moving: false,
@@ -61,7 +64,12 @@ impl<'a> Tally<'a> {
                 Phase::Stopping => tally.moving = true,
                 Phase::BackingOff { until } if until > now => tally.waiting += view.capacity,
                 Phase::Halted => tally.waiting += view.capacity,
-                Phase::BackingOff { .. } | Phase::Returning => {}
+                // A number that is configured no more takes nobody's place, or
+                // those that are left could not be started.
+                Phase::Stopped if worker.index().is_some_and(|index| index < desired.max_workers) => {
+                    tally.stopped += 1;
+                }
+                Phase::BackingOff { .. } | Phase::Returning | Phase::Stopped => {}
             }
         }
         tally
@@ -94,7 +102,8 @@ impl<'a> Tally<'a> {
             | Phase::Restarting
             | Phase::Returning
             | Phase::BackingOff { .. }
-            | Phase::Halted => None,
+            | Phase::Halted
+            | Phase::Stopped => None,
         }
     }
 
@@ -117,7 +126,8 @@ impl<'a> Tally<'a> {
             | Phase::Restarting
             | Phase::Returning
             | Phase::BackingOff { .. }
-            | Phase::Halted => return,
+            | Phase::Halted
+            | Phase::Stopped => return,
         };
         self.spoken_for += about_to_take;
         self.moving = true;
@@ -139,7 +149,7 @@ impl<'a> Tally<'a> {
     }
 
     pub(super) fn has_room_for_a_process(&self) -> bool {
-        self.running < self.desired.max_workers
+        self.running.saturating_add(self.stopped) < self.desired.max_workers
     }
 
     /// Starts a child, if there is anything for it. `own` shards are due to it

@@ -142,7 +142,7 @@ impl Fleet {
         match (same_run, has_process) {
             (true, true) => Fate::Away,
             _ if covered => Fate::Back,
-            _ if entry.run == Run::Halted || !same_run && !has_process => Fate::Failed,
+            _ if matches!(entry.run, Run::Halted | Run::Stopped) || !same_run && !has_process => Fate::Failed,
             _ => Fate::Away,
         }
     }

@@ -29,6 +29,8 @@ pub(in crate::manager) enum Run {
     Halted,
     /// It has done its work.
     Resting,
+    /// An operator stopped it.
+    Stopped,
 }
 
 /// One place for a child, over all its runs.
@@ -287,6 +289,9 @@ impl Fleet {
             StopCause::LeaseLapsed => {
                 warn!(worker.id = %worker, "worker {worker} is stopped: {}", cause.as_str());
             }
+            StopCause::Operator => {
+                info!(worker.id = %worker, "worker {worker} is stopped: {}", cause.as_str());
+            }
         }
         let Some(entry) = self.workers.get_mut(&worker) else {
             return;
@@ -334,6 +339,7 @@ impl Worker {
             (Run::Stopping, ..) => Phase::Stopping,
             (Run::BackingOff { until }, ..) => Phase::BackingOff { until },
             (Run::Halted | Run::Resting, ..) => Phase::Halted,
+            (Run::Stopped, ..) => Phase::Stopped,
         };
         let holding = held.get(&self.record.worker).copied().unwrap_or(0);
         WorkerView {
