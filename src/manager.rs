@@ -22,6 +22,7 @@ mod handle;
 mod keys;
 mod log;
 mod pools;
+mod progress;
 mod reload;
 mod request;
 mod restarts;
@@ -39,6 +40,7 @@ pub use handle::{
     IdentifyOutcome, IdentifyPlan, ManagerHandle, RescaleError,
 };
 pub use log::LogSpan;
+pub use progress::Progress;
 pub use reload::{ReloadCall, ReloadError};
 pub use request::DiscordNews;
 pub use restarts::{RestartError, RestartRequest};

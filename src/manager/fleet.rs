@@ -358,7 +358,11 @@ impl Fleet {
                 Ok(()) => self.answers.push(Answer::Restart { begins: false, reply }),
                 Err(error) => drop(reply.send(Err(error))),
             },
-            Request::Want { worker, wanted, reply } => match self.want_worker(&worker, wanted, now) {
+            Request::Want {
+                worker,
+                wanted,
+                reply,
+            } => match self.want_worker(&worker, wanted, now) {
                 Ok(()) => self.answers.push(Answer::Restart { begins: false, reply }),
                 Err(error) => drop(reply.send(Err(error))),
             },

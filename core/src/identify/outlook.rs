@@ -69,7 +69,10 @@ mod tests {
         let all = line.outlook((0..6).map(shard), now);
         assert_eq!(all.len(), 2);
         assert_eq!((all[0].bucket, all[0].left, all[0].busy), (0, 3, None));
-        assert_eq!((all[0].next_in, all[0].last_in), (Duration::ZERO, IDENTIFY_GAP * 2));
+        assert_eq!(
+            (all[0].next_in, all[0].last_in),
+            (Duration::ZERO, IDENTIFY_GAP * 2)
+        );
 
         line.join(shard(0), now);
         let granted = Tick(1_100);

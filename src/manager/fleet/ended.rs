@@ -28,10 +28,11 @@ impl Fleet {
         let stopped_for = self.workers.get(worker).and_then(|entry| entry.stopped_for);
         let given_up = matches!(stopped_for, Some(StopCause::Surplus | StopCause::Retired));
         // What we decided says nothing of a new version.
-        let decided = given_up || matches!(
-            stopped_for,
-            Some(StopCause::Room | StopCause::Unwell(_) | StopCause::Operator)
-        );
+        let decided = given_up
+            || matches!(
+                stopped_for,
+                Some(StopCause::Room | StopCause::Unwell(_) | StopCause::Operator)
+            );
         let told = !decided && self.rolling_ended(worker, how, lines);
         let rests = !stopping && self.rests_after(exit, stopped_for);
         let Some(entry) = self.workers.get_mut(worker) else {
