@@ -37,12 +37,20 @@ pub(super) async fn status(args: StatusArgs) -> anyhow::Result<ExitCode> {
         let (answer, fleet) = look(&args).await?;
         let text = match args.json {
             true => format!("{}\n", String::from_utf8_lossy(&answer.body)),
-            false => view::render(&fleet, args.all, terminal::width()),
+            false => view::render(&fleet, few(&args), terminal::width()),
         };
         if !print(&text)? || !args.watch {
             return Ok(verdict(&fleet));
         }
         tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// How many shards are shown one by one.
+fn few(args: &StatusArgs) -> usize {
+    match args.all {
+        true => usize::MAX,
+        false => view::FEW,
     }
 }
 

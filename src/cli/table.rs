@@ -157,9 +157,9 @@ mod tests {
         );
         assert_eq!(
             shown(Some(40)),
-            "SHARD  STATE         EPOCH  LAST EXIT\n\
-             0/4    identifying…  7      killed by s…\n\
-             1/4    ready         8\n"
+            "SHARD  STATE        EPOCH  LAST EXIT\n\
+             0/4    identifyin…  7      killed by si…\n\
+             1/4    ready        8\n"
         );
         assert_eq!(
             shown(Some(20)),

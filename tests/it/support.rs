@@ -9,6 +9,7 @@ mod http;
 mod process;
 mod shardman;
 mod sim;
+mod terminal;
 mod webhook;
 
 pub use arrivals::Arrivals;
@@ -16,6 +17,7 @@ pub use http::{Connection, Response, call, get, post};
 pub use process::{Program, Running, free_port, signal, tools};
 pub use shardman::{How, Shardman};
 pub use sim::Sim;
+pub use terminal::Terminal;
 pub use webhook::webhook;
 
 /// Waits until `probe` has something, at most `within`.

@@ -16,8 +16,8 @@ const RANGES: usize = 3;
 const NAMED: usize = 12;
 
 /// Shards, in the order of the table's columns.
-pub(super) fn shards(shards: &[ShardView], all: bool) -> Vec<[Text; 7]> {
-    if all || shards.len() <= FEW {
+pub(super) fn shards(shards: &[ShardView], few: usize) -> Vec<[Text; 7]> {
+    if shards.len() <= few {
         return shards.iter().map(shard_row).collect();
     }
     let mut alike: BTreeMap<(u32, &str), Vec<&ShardView>> = BTreeMap::new();
@@ -120,8 +120,8 @@ fn spread(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
 }
 
 /// Workers, in the order of the table's columns.
-pub(super) fn workers(workers: &[WorkerView], all: bool) -> Vec<[Text; 7]> {
-    if all || workers.len() <= FEW {
+pub(super) fn workers(workers: &[WorkerView], few: usize) -> Vec<[Text; 7]> {
+    if workers.len() <= few {
         return workers.iter().map(worker_row).collect();
     }
     // Those that do what they should are one row, the others are few.
@@ -187,7 +187,7 @@ mod tests {
         let mut all: Vec<_> = (0..4096).map(|number| shard(number, 4096, "ready")).collect();
         all[7] = shard(7, 4096, "deaf");
         assert_eq!(
-            words(shards(&all, false)),
+            words(shards(&all, FEW)),
             [
                 "7/4096|deaf (3 s)|discord-0|2 s ago|2|40 ms|8",
                 "0-6,8-4095/4096 (4095)|ready|16 workers|0-4 s ago|8190|40 ms|-",
@@ -196,14 +196,14 @@ mod tests {
         for number in (100..200).step_by(2) {
             all[number] = shard(number as u32, 4096, "waiting");
         }
-        let rows = words(shards(&all, false));
+        let rows = words(shards(&all, FEW));
         assert_eq!(rows.len(), 3);
         assert!(
             rows[1].starts_with("100,102,104,…/4096 (50)|waiting|discord-0|"),
             "{rows:?}"
         );
-        assert_eq!(shards(&all, true).len(), 4096);
-        assert_eq!(shards(&all[..FEW], false).len(), FEW);
+        assert_eq!(shards(&all, usize::MAX).len(), 4096);
+        assert_eq!(shards(&all[..FEW], FEW).len(), FEW);
     }
 
     #[test]
@@ -219,13 +219,13 @@ mod tests {
         all[3] = worker(3, "halted", 0);
         all[4] = worker(4, "running", 2);
         assert_eq!(
-            words(workers(&all, false)),
+            words(workers(&all, FEW)),
             [
                 "discord-3|halted|-|16/16|2 h|0|-",
                 "discord-4|running|-|16/16|2 h|2|-",
                 "254 workers|running|-|4064/4064|2 h|0|-",
             ]
         );
-        assert_eq!(workers(&all, true).len(), 256);
+        assert_eq!(workers(&all, usize::MAX).len(), 256);
     }
 }

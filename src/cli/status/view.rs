@@ -7,14 +7,14 @@ use crate::cli::restart;
 use crate::cli::table::{Column, Table};
 use crate::cli::text::{BAD, DIM, GOOD, MOVING, PLAIN, Text, line, of_state, wrap};
 
-/// Shards and workers up to here are always shown one by one.
+/// Shards and workers up to here are shown one by one, where there is room.
 pub(super) const FEW: usize = 32;
 
 /// Workers that the line of session starts names.
 const SPENDERS: usize = 3;
 
-/// `all` shows every shard, however many there are.
-pub(super) fn render(fleet: &FleetView, all: bool, width: Option<usize>) -> String {
+/// Up to `few` shards and workers are shown one by one.
+pub(super) fn render(fleet: &FleetView, few: usize, width: Option<usize>) -> String {
     let mut text = String::new();
     // Without a bot there is nothing to say of one.
     if fleet.planned > 0 || fleet.pools.is_empty() {
@@ -40,14 +40,14 @@ pub(super) fn render(fleet: &FleetView, all: bool, width: Option<usize>) -> Stri
     text.push_str(&killed(fleet, width));
     if fleet.planned > 0 || fleet.pools.is_empty() || !fleet.shards.is_empty() {
         text.push('\n');
-        text.push_str(&shards(&fleet.shards, all).render(width));
+        text.push_str(&shards(&fleet.shards, few).render(width));
     }
     if !fleet.workers.is_empty() {
         text.push('\n');
-        text.push_str(&workers(&fleet.workers, all).render(width));
+        text.push_str(&workers(&fleet.workers, few).render(width));
     }
     for pool in &fleet.pools {
-        text.push_str(&pool_text(pool, all, width));
+        text.push_str(&pool_text(pool, few, width));
     }
     text
 }
@@ -74,7 +74,7 @@ fn restarting(restart: Option<&RestartView>, width: Option<usize>) -> String {
 }
 
 /// A pool beside `discord`: its slots, and the processes of them.
-fn pool_text(pool: &PoolView, all: bool, width: Option<usize>) -> String {
+fn pool_text(pool: &PoolView, few: usize, width: Option<usize>) -> String {
     let head = format!("pool {}: {} of {} slots held", pool.pool, pool.leased, pool.size);
     let mut text = format!("\n{}", wrap("", &head, width, PLAIN));
     text.push_str(&restarting(pool.restart.as_ref(), width));
@@ -85,7 +85,7 @@ fn pool_text(pool: &PoolView, all: bool, width: Option<usize>) -> String {
         Column::new("BEAT", 2),
         Column::new("EPOCH", 3),
     ]);
-    for row in group::shards(&pool.shards, all) {
+    for row in group::shards(&pool.shards, few) {
         let [shard, state, holder, beat, _, _, epoch] = row;
         // Slots have no total of their own.
         let number = match shard.words.rsplit_once('/') {
@@ -99,7 +99,7 @@ fn pool_text(pool: &PoolView, all: bool, width: Option<usize>) -> String {
     text.push_str(&slots.render(width));
     if !pool.workers.is_empty() {
         text.push('\n');
-        text.push_str(&workers(&pool.workers, all).render(width));
+        text.push_str(&workers(&pool.workers, few).render(width));
     }
     text
 }
@@ -122,7 +122,7 @@ fn killed(fleet: &FleetView, width: Option<usize>) -> String {
     wrap("", &format!("workers are killed by {kill}{memory}"), width, DIM)
 }
 
-fn shards(shards: &[ShardView], all: bool) -> Table<7> {
+fn shards(shards: &[ShardView], few: usize) -> Table<7> {
     let mut table = Table::new([
         Column::new("SHARD", 0).at_least(9),
         Column::new("STATE", 0).at_least(12),
@@ -132,13 +132,13 @@ fn shards(shards: &[ShardView], all: bool) -> Table<7> {
         Column::new("LATENCY", 4),
         Column::new("EPOCH", 5),
     ]);
-    for row in group::shards(shards, all) {
+    for row in group::shards(shards, few) {
         table.row(row);
     }
     table
 }
 
-fn workers(workers: &[WorkerView], all: bool) -> Table<7> {
+fn workers(workers: &[WorkerView], few: usize) -> Table<7> {
     let mut table = Table::new([
         Column::new("WORKER", 0).at_least(10),
         Column::new("STATE", 0).at_least(12),
@@ -148,7 +148,7 @@ fn workers(workers: &[WorkerView], all: bool) -> Table<7> {
         Column::new("EXITS", 2),
         Column::new("LAST EXIT", 4).at_least(12),
     ]);
-    for row in group::workers(workers, all) {
+    for row in group::workers(workers, few) {
         table.row(row);
     }
     table
@@ -156,7 +156,7 @@ fn workers(workers: &[WorkerView], all: bool) -> Table<7> {
 
 /// Every worker, in a table as wide as there is room.
 pub(in crate::cli) fn workers_table(views: &[WorkerView], width: Option<usize>) -> String {
-    workers(views, true).render(width)
+    workers(views, usize::MAX).render(width)
 }
 
 /// What is left of the session starts, and who spent them; nothing where

@@ -8,7 +8,7 @@ use shardman_core::wire::FleetView;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 
-use super::{LOOK_EVERY, look, verdict, view};
+use super::{LOOK_EVERY, few, look, verdict, view};
 use crate::cli::Signals;
 use crate::cli::terminal::{self, Screen};
 use crate::cli::text::{BAD, BOLD, DIM, Text, line};
@@ -91,6 +91,13 @@ fn render(args: &StatusArgs, known: &Known) -> String {
         text.push_str(&line(&[Text::new(lost, BAD)], width));
     }
     text.push('\n');
-    text.push_str(&view::render(&known.fleet, args.all, width));
-    text
+    let rows = terminal::size(std::io::stdout()).map_or(usize::MAX, |(_, rows)| rows);
+    let fits = |body: &String| text.lines().count() + body.lines().count() <= rows;
+    let body = view::render(&known.fleet, few(args), width);
+    // Who cannot be shown one by one on this screen is shown together.
+    let body = match args.all || fits(&body) {
+        true => body,
+        false => view::render(&known.fleet, 0, width),
+    };
+    text + &body
 }
