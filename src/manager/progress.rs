@@ -65,7 +65,8 @@ fn of(fleet: &Fleet, now: Tick) -> Progress {
     progress.buckets = fleet.line.outlook(left, now);
     let last = progress.buckets.iter().map(|bucket| bucket.last_in).max();
     let blocked = fleet.halted_because().or_else(|| fleet.starts_used_up());
-    progress.ready_in = match blocked.or_else(|| fleet.waits_for_discord()) {
+    let blocked = blocked.or_else(|| fleet.waits_for_discord());
+    progress.ready_in = match blocked.or_else(|| fleet.stopped_words()) {
         Some(_) => None,
         None => Some(last.unwrap_or_default() + UNTIL_READY),
     };

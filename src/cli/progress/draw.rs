@@ -98,34 +98,63 @@ fn bar(progress: &Progress, width: usize) -> Vec<Text> {
     ]
 }
 
-/// The buckets that take longest come first; those that have no room are counted.
+/// Those in which most wait come first; what has no room is counted.
 fn buckets(buckets: &[Outlook], width: usize) -> Vec<Text> {
     let mut slowest: Vec<_> = buckets.iter().collect();
     slowest.sort_by_key(|bucket| (std::cmp::Reverse(bucket.left), bucket.bucket));
-    let mut texts = vec![head("buckets")];
-    let mut left = width.saturating_sub(10);
-    for (place, bucket) in slowest.iter().enumerate() {
-        let gap = if place > 0 { "; " } else { "" };
-        let shards = format!("{gap}{}: {} wait, ", bucket.bucket, bucket.left);
+    // Alike: as many wait for the same.
+    let mut alike: Vec<(u32, String, Vec<u32>)> = Vec::new();
+    for bucket in slowest {
         let next = match (bucket.busy, bucket.next_in.as_secs_f64().ceil()) {
             (Some(shard), _) => format!("shard {} identifies", shard.number()),
             (None, 0.0) => "next now".to_owned(),
             (None, seconds) => format!("next in {seconds} s"),
         };
-        let behind = slowest.len() - place - 1;
-        let more = match behind {
+        let same = alike
+            .iter_mut()
+            .find(|(left, other, _)| (*left, other.as_str()) == (bucket.left, &next));
+        match same {
+            Some((.., numbers)) => numbers.push(bucket.bucket),
+            None => alike.push((bucket.left, next, vec![bucket.bucket])),
+        }
+    }
+    let mut texts = vec![head("buckets")];
+    let mut room = width.saturating_sub(10);
+    let mut behind = buckets.len();
+    for (place, (left, next, numbers)) in alike.iter().enumerate() {
+        let gap = if place > 0 { "; " } else { "" };
+        let each = if numbers.len() > 1 { " each" } else { "" };
+        let shards = format!("{gap}{}: {left} wait{each}, ", ranges(numbers));
+        let more = match behind - numbers.len() {
             0 => 0,
             behind => format!("; {behind} more").len(),
         };
-        if place > 0 && shards.len() + next.len() + more > left {
-            texts.push(Text::new(format!("; {} more", behind + 1), DIM));
+        if place > 0 && shards.len() + next.len() + more > room {
+            texts.push(Text::new(format!("; {behind} more"), DIM));
             break;
         }
-        left = left.saturating_sub(shards.len() + next.len());
+        behind -= numbers.len();
+        room = room.saturating_sub(shards.len() + next.len());
         texts.push(shards.into());
-        texts.push(Text::new(next, MOVING));
+        texts.push(Text::new(next.clone(), MOVING));
     }
     texts
+}
+
+/// "0-3,7": numbers in order.
+fn ranges(numbers: &[u32]) -> String {
+    let mut found: Vec<(u32, u32)> = Vec::new();
+    for number in numbers {
+        match found.last_mut() {
+            Some((_, last)) if *last + 1 == *number => *last += 1,
+            Some(_) | None => found.push((*number, *number)),
+        }
+    }
+    let named = found.iter().map(|(first, last)| match first == last {
+        true => first.to_string(),
+        false => format!("{first}-{last}"),
+    });
+    named.collect::<Vec<_>>().join(",")
 }
 
 fn workers(progress: &Progress) -> Vec<Text> {
@@ -197,10 +226,12 @@ mod tests {
         assert_eq!(
             shown(79),
             "starting  [======--                  ] 16 of 64 shards ready, all in about 60 s\n\
-             buckets   1: 12 wait, shard 17 identifies; 2: 11 wait, next in 3 s; 2 more\n\
+             buckets   1: 12 wait, shard 17 identifies; 3 more\n\
              workers   3 of 4 run, 2 restarts\n\
              !         worker discord-3 is halted\n"
         );
+        let all = "buckets   1: 12 wait, shard 17 identifies; 2-3: 11 wait each, next in 3 s; 0: 10 wait, next in 3 s\n";
+        assert!(shown(120).contains(all), "{}", shown(120));
         for width in 1..200 {
             let widest = shown(width).lines().map(|line| line.chars().count()).max();
             assert!(widest <= Some(width), "{width}: {widest:?}");

@@ -29,7 +29,7 @@ pub(super) fn shards(shards: &[ShardView], few: usize) -> Vec<[Text; 7]> {
     let mut groups: Vec<_> = alike.into_iter().collect();
     groups.sort_by_key(|((total, condition), _)| (is_well(condition), *total));
     let rows = groups.into_iter().flat_map(|((_, condition), group)| {
-        match !is_well(condition) && group.len() <= NAMED {
+        match !is_well(condition) && group.len() <= NAMED.min(few.max(2)) {
             true => group.into_iter().map(shard_row).collect(),
             false => vec![row_of_shards(condition, &group)],
         }
