@@ -36,7 +36,14 @@ pub(super) fn render(fleet: &FleetView, few: usize, width: Option<usize>) -> Str
     if let Some(proposal) = &fleet.proposal {
         text.push_str(&wrap("! ", proposal, width, MOVING));
     }
-    text.push_str(&restarting(fleet.restart.as_ref(), width));
+    // A restart that is paused for its own sake is among the trouble.
+    if !fleet
+        .trouble
+        .iter()
+        .any(|trouble| trouble.starts_with("the restart is paused"))
+    {
+        text.push_str(&restarting(fleet.restart.as_ref(), width));
+    }
     text.push_str(&killed(fleet, width));
     if fleet.planned > 0 || fleet.pools.is_empty() || !fleet.shards.is_empty() {
         text.push('\n');

@@ -92,7 +92,13 @@ impl Fleet {
     /// grant must never become durable after it was refused.
     fn keep(&mut self, write: Write, unstarted: &[WorkerId], now: Tick) -> Option<Write> {
         match write {
-            Write::Lease(_) => None,
+            // A grant that was refused is no lease any more. One that has only got
+            // another number must not be lost with its old one.
+            Write::Lease(record) => {
+                let lease = self.table.lease(record.shard);
+                let is_held = lease.is_some_and(|lease| lease.session == record.session);
+                is_held.then_some(Write::Lease(record))
+            }
             Write::Resume(shard, _) => {
                 self.resume.unsave(shard);
                 self.flush_soon(now);

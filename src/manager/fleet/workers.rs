@@ -296,8 +296,12 @@ impl Fleet {
         let Some(entry) = self.workers.get_mut(&worker) else {
             return;
         };
+        // Whatever else it is told to stop for, it comes back for an operator alone.
+        let stays = entry.run == Run::Stopping && entry.stopped_for == Some(StopCause::Operator);
         entry.run = Run::Stopping;
-        entry.stopped_for = Some(cause);
+        if !stays {
+            entry.stopped_for = Some(cause);
+        }
         entry.killed_at = Some(self.clock.now() + self.settings.grace);
         entry.restarts_at_once |= matches!(cause, StopCause::Room | StopCause::Unwell(_));
         self.effects.push(Effect::Stop { worker, cause });
