@@ -36,14 +36,7 @@ pub(super) fn render(fleet: &FleetView, few: usize, width: Option<usize>) -> Str
     if let Some(proposal) = &fleet.proposal {
         text.push_str(&wrap("! ", proposal, width, MOVING));
     }
-    // A restart that is paused for its own sake is among the trouble.
-    if !fleet
-        .trouble
-        .iter()
-        .any(|trouble| trouble.starts_with("the restart is paused"))
-    {
-        text.push_str(&restarting(fleet.restart.as_ref(), width));
-    }
+    text.push_str(&restarting(fleet.restart.as_ref(), width));
     text.push_str(&killed(fleet, width));
     if fleet.planned > 0 || fleet.pools.is_empty() || !fleet.shards.is_empty() {
         text.push('\n');
@@ -72,9 +65,9 @@ fn headline(fleet: &FleetView, width: Option<usize>) -> String {
     line(&[Text::new(ready, style), rest.into()], width)
 }
 
-/// How far a planned restart is that has not come to its end.
+/// How far a planned restart is. One that is paused is among the troubles.
 fn restarting(restart: Option<&RestartView>, width: Option<usize>) -> String {
-    let open = |restart: &&RestartView| restart.on_hold || ["running", "paused"].contains(&&*restart.state);
+    let open = |restart: &&RestartView| restart.on_hold || restart.state == "running";
     restart.filter(open).map_or_else(String::new, |restart| {
         wrap("", &restart::progress(restart), width, MOVING)
     })

@@ -92,12 +92,13 @@ impl Fleet {
     /// grant must never become durable after it was refused.
     fn keep(&mut self, write: Write, unstarted: &[WorkerId], now: Tick) -> Option<Write> {
         match write {
-            // A grant that was refused is no lease any more. One that has only got
-            // another number must not be lost with its old one.
+            // A lease of an earlier manager under its new number; what was
+            // granted in this turn is undone and gone by now.
             Write::Lease(record) => {
                 let lease = self.table.lease(record.shard);
-                let is_held = lease.is_some_and(|lease| lease.session == record.session);
-                is_held.then_some(Write::Lease(record))
+                let same =
+                    lease.is_some_and(|lease| lease.session == record.session && lease.epoch == record.epoch);
+                same.then_some(Write::Lease(record))
             }
             Write::Resume(shard, _) => {
                 self.resume.unsave(shard);
