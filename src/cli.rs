@@ -5,17 +5,24 @@ use std::process::ExitCode;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Command, ConfigError};
+use crate::telemetry::Live;
 
 mod check;
 mod events;
 mod logs;
 mod manager;
+mod manual;
+mod out;
 mod plan;
 mod progress;
 mod reload;
 mod restart;
 mod resume;
 mod status;
+mod stop;
+mod table;
+mod terminal;
+mod text;
 mod up;
 mod why;
 
@@ -29,9 +36,9 @@ pub const EXIT_FAILURE: u8 = 1;
 const EXIT_SIGNALLED: u8 = 130;
 
 /// Runs a command to its end.
-pub async fn run(command: Command) -> ExitCode {
+pub async fn run(command: Command, live: Live) -> ExitCode {
     let done = match command {
-        Command::Up(args) => up::up(*args).await,
+        Command::Up(args) => up::up(*args, &live).await,
         Command::Check(args) => check::check(*args).await,
         Command::Status(args) => status::status(args).await,
         Command::Logs(args) => logs::logs(args).await,
@@ -42,10 +49,15 @@ pub async fn run(command: Command) -> ExitCode {
         Command::Restart(args) => restart::restart(args).await,
         Command::Reload(args) => reload::reload(args).await,
         Command::Resume(args) => resume::resume(args).await,
-        Command::Start(args) => resume::start(args).await,
+        Command::Start(args) => stop::start(args).await,
+        Command::Stop(args) => stop::stop(args).await,
+        Command::Openapi => manual::openapi(),
+        Command::Completions(args) => manual::completions(args),
+        Command::Man(args) => manual::man(&args),
         Command::Sim(args) => sim(*args).await,
         Command::Worker(args) => worker(*args).await,
     };
+    live.clear();
     match done {
         Ok(code) => code,
         Err(error) => fail(&error),

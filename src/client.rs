@@ -31,6 +31,9 @@ const AGENT: &str = concat!(
 /// The header that says where a log goes on.
 pub const LOG_NEXT: &str = "shardman-log-next";
 
+/// Who looks every second gives an answer this long.
+pub const SLOWEST_LOOK: Duration = Duration::from_secs(3);
+
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, thiserror::Error)]

@@ -14,15 +14,16 @@ use shardman_worker::WorkerArgs;
 
 mod commands;
 mod dotenv;
+mod exit_codes;
 mod parse;
 mod pools;
 mod reload;
 mod secrets;
 mod up;
 
-use commands::RESTART_EXIT_CODES;
 pub use commands::{
-    EventsArgs, LogsArgs, ManagerArgs, PlanArgs, RescaleArgs, RestartArgs, StartArgs, StatusArgs, WhyArgs,
+    AskArgs, CheckArgs, CompletionsArgs, EventsArgs, LogsArgs, ManArgs, ManagerArgs, PlanArgs, RescaleArgs,
+    RestartArgs, StartArgs, StatusArgs, StopArgs, WhyArgs,
 };
 pub use dotenv::{Dotenv, load_dotenv};
 pub use parse::{DiscordApi, Workers};
@@ -42,34 +43,59 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run the manager: lease shards, start workers, keep them alive
+    #[command(after_help = exit_codes::UP)]
     Up(Box<UpArgs>),
     /// Run the bundled gateway worker, as `up` does by itself
+    #[command(after_help = exit_codes::WORKER)]
     Worker(Box<WorkerArgs>),
     /// Run a simulated Discord, to rehearse a bot without a token
+    #[command(after_help = exit_codes::SIM)]
     Sim(Box<SimArgs>),
     /// Show the fleet of a running manager
+    #[command(after_help = exit_codes::STATUS)]
     Status(StatusArgs),
     /// Show what a worker printed, and follow it with -f
+    #[command(after_help = exit_codes::ASK)]
     Logs(LogsArgs),
     /// Explain how a shard or a worker came to be what it is
+    #[command(after_help = exit_codes::ASK)]
     Why(WhyArgs),
     /// Show what happened and why, and follow it with -f
+    #[command(after_help = exit_codes::ASK)]
     Events(EventsArgs),
     /// Show how many shards run, or what another number would cost
+    #[command(after_help = exit_codes::PLAN)]
     Plan(PlanArgs),
     /// Change the number of shards while the bot runs, without a gap
+    #[command(after_help = exit_codes::RESCALE)]
     Rescale(RescaleArgs),
     /// Restart workers one at a time, with nothing lost: for a new version of your bot
-    #[command(after_help = RESTART_EXIT_CODES)]
+    #[command(after_help = exit_codes::RESTART)]
     Restart(RestartArgs),
-    /// Read `.env` again, and apply what changed as far as that needs no restart
-    Reload(StatusArgs),
-    /// Start a halted fleet again, once the cause is gone
-    Resume(ManagerArgs),
-    /// Start shards although only the reserve of session starts is left
+    /// Stop workers until they are started again, or all and the manager
+    #[command(after_help = exit_codes::STOP)]
+    Stop(StopArgs),
+    /// Start workers that were stopped, or shards although only the reserve of session starts is left
+    #[command(after_help = exit_codes::ASK)]
     Start(StartArgs),
+    /// Read `.env` again, and apply what changed as far as that needs no restart
+    #[command(after_help = exit_codes::ASK)]
+    Reload(AskArgs),
+    /// Start a halted fleet again, once the cause is gone
+    #[command(after_help = exit_codes::ASK)]
+    Resume(AskArgs),
     /// Check the configuration and the token, and start nothing
-    Check(Box<UpArgs>),
+    #[command(after_help = exit_codes::CHECK)]
+    Check(Box<CheckArgs>),
+    /// Print the description of the HTTP API
+    #[command(after_help = exit_codes::PRINT)]
+    Openapi,
+    /// Print what makes a shell complete commands and flags
+    #[command(after_help = exit_codes::PRINT)]
+    Completions(CompletionsArgs),
+    /// Print the manual, or write a page for each command
+    #[command(after_help = exit_codes::PRINT)]
+    Man(ManArgs),
 }
 
 /// A configuration that cannot be used: one line.
@@ -98,6 +124,11 @@ pub fn parse(args: impl IntoIterator<Item = OsString>, dotenv: &Dotenv) -> Resul
         up.source = Source::new(args, given, dotenv);
     }
     Ok(cli)
+}
+
+/// The command line as it is declared, for manuals and completions.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// `NAME=` in a file means that the variable is not set.

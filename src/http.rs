@@ -39,6 +39,7 @@ mod serve;
 mod session;
 mod sign_in;
 mod status;
+mod stop;
 #[cfg(test)]
 mod wall_tests;
 mod who;

@@ -18,7 +18,7 @@ fn main() -> ExitCode {
         Err(Stop::Usage(error)) => error.exit(),
         Err(Stop::Config(error)) => return cli::fail(&error.into()),
     };
-    telemetry::start();
+    let live = telemetry::start();
     // A worker takes two threads whatever the host has: many of them share it.
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if matches!(cli.command, Command::Worker(_)) {
@@ -26,7 +26,7 @@ fn main() -> ExitCode {
     }
     match runtime.enable_all().build() {
         Ok(runtime) => {
-            let code = runtime.block_on(cli::run(cli.command));
+            let code = runtime.block_on(cli::run(cli.command, live));
             // What is still blocked, such as a pipe, does not hold up the exit.
             runtime.shutdown_background();
             code

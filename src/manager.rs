@@ -25,11 +25,13 @@ mod live;
 mod log;
 mod metrics;
 mod pools;
+mod progress;
 mod reload;
 mod request;
 mod restarts;
 mod series;
 mod settings;
+mod stop;
 mod timeline;
 mod tokens;
 mod view;
@@ -44,6 +46,7 @@ pub use handle::{
 };
 pub use live::{MAX_VIEWERS, News, Viewer};
 pub use log::LogSpan;
+pub use progress::Progress;
 pub use reload::{ReloadCall, ReloadError};
 pub use request::DiscordNews;
 pub use restarts::{RestartError, RestartRequest};
@@ -155,6 +158,7 @@ impl<S: LeaseStore> Manager<S> {
             seen: series::Seen::default(),
             metrics,
             turns: AtomicU64::new(0),
+            stop_asked: CancellationToken::new(),
             reloads: std::sync::OnceLock::new(),
         });
         let (sender, requests) = mpsc::channel(REQUESTS);

@@ -31,7 +31,7 @@ const CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 
 /// Every kind of event, so that each is there before its first. One that is
 /// missing here is counted from its first on.
-const KINDS: [Kind; 49] = [
+const KINDS: [Kind; 50] = [
     Kind::ManagerStarted,
     Kind::ManagerStopping,
     Kind::ManagerStalled,
@@ -67,6 +67,7 @@ const KINDS: [Kind; 49] = [
     Kind::CrashLooping,
     Kind::WorkerHalted,
     Kind::WorkerResting,
+    Kind::WorkerStopped,
     Kind::BrakeOn,
     Kind::BrakeOff,
     Kind::Unwell,

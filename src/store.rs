@@ -50,6 +50,8 @@ pub enum Write {
     WorkerGone(WorkerId),
     /// A place that has done its work; `None` when it is to run again.
     Rest(WorkerId, Option<RestRecord>),
+    /// A place that an operator stopped; `None` when one starts it.
+    Stopped(WorkerId, Option<StoppedRecord>),
     /// A change of another pool than `discord`, which keeps records of its own.
     Pool(PoolId, Box<Write>),
 }
@@ -110,6 +112,15 @@ pub struct RestRecord {
     pub command: String,
 }
 
+/// A place that an operator stopped, also for the next manager.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoppedRecord {
+    /// Wall clock, milliseconds since 1970.
+    pub at_ms: u64,
+    /// How many shards it had places for.
+    pub shards: u32,
+}
+
 /// A process that cannot be mistaken for a later one with the same pid.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessId {
@@ -135,6 +146,7 @@ pub struct Saved {
     pub resume: BTreeMap<ShardId, SavedPoint>,
     pub workers: Vec<WorkerRecord>,
     pub rests: BTreeMap<WorkerId, RestRecord>,
+    pub stopped: BTreeMap<WorkerId, StoppedRecord>,
     /// Those of other pools. None of them has pools in turn.
     pub pools: BTreeMap<PoolId, Saved>,
 }

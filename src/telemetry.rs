@@ -7,21 +7,37 @@ use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use tracing_subscriber::fmt::time::FormatTime;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
+
+mod live;
+
+pub use live::Live;
 
 /// What is logged unless `RUST_LOG` says otherwise.
 const DEFAULT_FILTER: &str = "info";
 
-/// Starts logging. Called once, before anything is logged.
-pub fn start() {
+/// Starts logging. Called once, before anything is logged. Returns what may be
+/// shown below the log.
+pub fn start() -> Live {
+    let is_terminal = std::io::stderr().is_terminal();
+    let live = if is_terminal {
+        Live::possible()
+    } else {
+        Live::default()
+    };
+    let writer = match is_terminal {
+        true => BoxMakeWriter::new(live.clone()),
+        false => BoxMakeWriter::new(std::io::stderr),
+    };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(writer)
         // They would go to standard error as well, and panic where the full
         // disk that it is written to caused them.
         .log_internal_errors(false)
         .with_target(false);
-    if std::io::stderr().is_terminal() {
+    if is_terminal {
         let text_alone = debug_fn(|writer, field, value| match field.name() {
             "message" => write!(writer, "{value:?}"),
             _ => Ok(()),
@@ -31,6 +47,7 @@ pub fn start() {
     } else {
         log.with_ansi(false).init();
     }
+    live
 }
 
 /// Hours, minutes and seconds, UTC.

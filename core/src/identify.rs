@@ -27,10 +27,13 @@ use crate::tick::Tick;
 
 mod begin;
 mod bucket;
+mod outlook;
 #[cfg(test)]
 mod tests;
 
 pub use begin::{BETWEEN_OWN, deadlines};
+
+pub use outlook::Outlook;
 
 use bucket::Bucket;
 

@@ -76,6 +76,8 @@ pub enum Phase {
     BackingOff { until: Tick },
     /// It is gone and is not started again by itself.
     Halted,
+    /// It is gone because an operator stopped it, until one starts it.
+    Stopped,
 }
 
 /// One child, as observed.
@@ -124,6 +126,8 @@ pub enum StopCause {
     Unwell(Unwell),
     /// An operator wants its next run.
     Restart,
+    /// An operator wants it to stop, and not to be started again.
+    Operator,
     /// The manager stops, and the fleet with it.
     Shutdown,
 }
@@ -140,6 +144,7 @@ impl StopCause {
             Self::Unwell(Unwell::Overdue(_)) => "a shard of it does not get on",
             Self::Unwell(Unwell::Blocked) => "its loop is blocked",
             Self::Restart => "it starts again at once",
+            Self::Operator => "an operator stops it, until `shardman start`",
             Self::Shutdown => "the fleet stops",
         }
     }
@@ -208,7 +213,8 @@ impl Reconciler {
             | Phase::Stopping
             | Phase::Restarting
             | Phase::Returning
-            | Phase::Halted => None,
+            | Phase::Halted
+            | Phase::Stopped => None,
         });
         let spare = self.spare.iter().map(|(_, since)| *since + RETIRE_AFTER);
         of_workers.chain(spare).filter(|at| *at > now).min()

@@ -11,10 +11,12 @@ use crate::id::Epoch;
 mod fleet;
 mod plan;
 mod status;
+mod stopping;
 
 pub use fleet::{FleetView, PoolView, RestartView, ShardView, StartsView, WorkerStarts, WorkerView};
 pub use plan::{PlanReport, PlanRequest, PlanView, RescaleView};
 pub use status::{Status, StatusShard};
+pub use stopping::StoppingView;
 
 /// The answer to `GET /connect` in the current version of the API, with the
 /// native additions behind the four published fields.

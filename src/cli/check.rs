@@ -2,36 +2,79 @@
 
 use std::process::ExitCode;
 
+use serde::Serialize;
 use tracing::info;
 
+use super::out::print;
 use crate::alerts::Targets;
-use crate::config::{ConfigError, SecretSettings, UpArgs, pool_settings};
+use crate::config::{CheckArgs, ConfigError, SecretSettings, UpArgs, pool_settings};
+use crate::store::DiscordFacts;
 use crate::{discord, http};
 
-pub(super) async fn check(args: UpArgs) -> anyhow::Result<ExitCode> {
+/// What scripts get.
+#[derive(Serialize)]
+struct Verdict {
+    ok: bool,
+    /// What is wrong, in one line.
+    error: Option<String>,
+    /// What Discord said, where it was asked.
+    discord: Option<Discord>,
+}
+
+#[derive(Serialize)]
+struct Discord {
+    recommended_shards: u32,
+    max_concurrency: u32,
+    starts_remaining: u32,
+    starts_total: u32,
+}
+
+pub(super) async fn check(args: CheckArgs) -> anyhow::Result<ExitCode> {
+    let checked = settings_and_token(&args.up).await;
+    if args.json {
+        let verdict = Verdict {
+            ok: checked.is_ok(),
+            error: checked.as_ref().err().map(|error| format!("{error:#}")),
+            discord: checked.as_ref().ok().and_then(|facts| {
+                let facts = facts.as_ref()?;
+                Some(Discord {
+                    recommended_shards: facts.recommended_shards,
+                    max_concurrency: facts.max_concurrency,
+                    starts_remaining: facts.starts.remaining,
+                    starts_total: facts.starts.total,
+                })
+            }),
+        };
+        print(&format!("{}\n", serde_json::to_string(&verdict)?))?;
+    }
+    checked.map(|_| ExitCode::SUCCESS)
+}
+
+/// What Discord says, where it has to be asked.
+async fn settings_and_token(args: &UpArgs) -> anyhow::Result<Option<DiscordFacts>> {
     let secrets = SecretSettings::from_env()?;
     http::parse_origins(&args.cors_origins.join(","))
         .map_err(|error| ConfigError(format!("CORS_ORIGINS: {error}")))?;
-    pool_settings(&args)?;
+    pool_settings(args)?;
     args.assigns()?;
     Targets::new(&secrets, args.webhook_content.as_deref())?;
     info!("the settings can be used");
     if args.sim.is_some() {
-        return Ok(ExitCode::SUCCESS);
+        return Ok(None);
     }
     let token = match &secrets.bot_token {
         Some(token) => token.clone(),
         None if args.discord_api_url.is_local() => "simulated".to_owned(),
         None if args.is_without_bot(None) => {
             info!("neither BOT_TOKEN nor MAX_SHARDS is set: no bot is run, only the pools of POOLS");
-            return Ok(ExitCode::SUCCESS);
+            return Ok(None);
         }
         None if args.max_shards.is_some() => {
             info!(
                 "no BOT_TOKEN is set: Discord is not asked, {} shards are leased",
                 args.max_shards.unwrap_or(0)
             );
-            return Ok(ExitCode::SUCCESS);
+            return Ok(None);
         }
         None => return Err(ConfigError("BOT_TOKEN is not set: set it, or MAX_SHARDS".to_owned()).into()),
     };
@@ -45,5 +88,5 @@ pub(super) async fn check(args: UpArgs) -> anyhow::Result<ExitCode> {
         "Discord takes the token: {} shards recommended, max_concurrency {}, {} of {} session starts left",
         facts.recommended_shards, facts.max_concurrency, facts.starts.remaining, facts.starts.total
     );
-    Ok(ExitCode::SUCCESS)
+    Ok(Some(facts))
 }

@@ -1,6 +1,5 @@
 //! `shardman events`: what happened and why, and with `-f` what happens.
 
-use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -12,11 +11,11 @@ use shardman_core::timeline::{Event, EventsView};
 use shardman_core::wall::rfc3339_micros;
 
 use super::manager::{self, refusal};
+use super::out::print;
+use super::terminal;
+use super::text::{self, PLAIN};
 use crate::client::Answer;
 use crate::config::{EventsArgs, ManagerArgs};
-
-/// Columns of a line on a terminal.
-const WIDTH: usize = 80;
 
 /// How long the manager may be away, restarted itself, before we give up.
 const AWAY: Duration = Duration::from_secs(60);
@@ -65,7 +64,7 @@ pub(super) async fn get(args: &ManagerArgs, path: &str) -> anyhow::Result<Events
     if !answer.status.is_success() {
         return Err(not_understood(answer.status, &answer.body).unwrap_or_else(|| refusal(&answer)));
     }
-    serde_json::from_slice(&answer.body).context("the manager's answer makes no sense")
+    serde_json::from_slice(&answer.body).with_context(|| manager::nonsense(args))
 }
 
 fn not_understood(status: StatusCode, body: &[u8]) -> Option<anyhow::Error> {
@@ -177,33 +176,7 @@ pub(super) fn place(event: &Event) -> Option<String> {
 
 /// A text behind its head; on a terminal it goes on below itself.
 pub(super) fn wrapped(head: &str, text: &str) -> String {
-    let width = if io::stdout().is_terminal() {
-        WIDTH
-    } else {
-        usize::MAX
-    };
-    wrap(head, text, width)
-}
-
-fn wrap(head: &str, text: &str, width: usize) -> String {
-    let indent = head.chars().count();
-    let mut lines = head.to_owned();
-    let mut column = indent;
-    for word in text.split(' ').filter(|word| !word.is_empty()) {
-        let length = word.chars().count();
-        if column > indent && column + 1 + length > width {
-            lines.push('\n');
-            lines.push_str(&" ".repeat(indent));
-            column = indent;
-        } else if column > indent {
-            lines.push(' ');
-            column += 1;
-        }
-        lines.push_str(word);
-        column += length;
-    }
-    lines.push('\n');
-    lines
+    text::wrap(head, text, terminal::width(), PLAIN)
 }
 
 /// How long ago something was, in its largest unit.
@@ -221,26 +194,9 @@ pub(super) fn about(seconds: u64) -> String {
     }
 }
 
-/// False when nobody reads any more.
-pub(super) fn print(text: &str) -> io::Result<bool> {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_long_cause_goes_on_below_itself() {
-        assert_eq!(wrap("ab  ", "one two three", 12), "ab  one two\n    three\n");
-        assert_eq!(wrap("ab  ", "one", 2), "ab  one\n");
-        assert_eq!(wrap("ab  ", "one two", usize::MAX), "ab  one two\n");
-    }
 
     #[test]
     fn an_age_has_one_unit() {

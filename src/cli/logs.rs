@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use hyper::StatusCode;
+use serde_json::json;
 
 use super::manager::{self, refusal};
 use crate::client::Answer;
@@ -22,7 +23,9 @@ pub(super) async fn logs(args: LogsArgs) -> anyhow::Result<ExitCode> {
     let path = format!("/workers/{}/logs", worker.replace('+', "%20"));
     let answer = manager::get(&args.manager, &format!("{path}?lines={}", args.lines)).await?;
     let mut next = told(&answer)?;
-    if !print(&answer.body)? || !args.follow {
+    let mut lines = Lines::new(&args);
+    if !lines.print(&answer.body)? || !args.follow {
+        lines.end()?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut heard = Instant::now();
@@ -39,7 +42,7 @@ pub(super) async fn logs(args: LogsArgs) -> anyhow::Result<ExitCode> {
         let end = told(&answer)?;
         say_lost(end.saturating_sub(answer.body.len() as u64), next);
         next = end;
-        if !print(&answer.body)? {
+        if !lines.print(&answer.body)? {
             return Ok(ExitCode::SUCCESS);
         }
         if answer.body.is_empty() {
@@ -64,8 +67,52 @@ fn say_lost(from: u64, expected: u64) {
     }
 }
 
+/// What a worker printed, as it is or line by line.
+struct Lines<'a> {
+    args: &'a LogsArgs,
+    /// The begin of a line whose end is still to come.
+    begun: Vec<u8>,
+}
+
+impl<'a> Lines<'a> {
+    fn new(args: &'a LogsArgs) -> Self {
+        let begun = Vec::new();
+        Self { args, begun }
+    }
+
+    /// False when nobody reads any more.
+    fn print(&mut self, bytes: &[u8]) -> io::Result<bool> {
+        if !self.args.json {
+            return put(bytes);
+        }
+        self.begun.extend_from_slice(bytes);
+        while let Some(end) = self.begun.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = self.begun.drain(..=end).collect();
+            if !self.put_line(line.get(..end).unwrap_or_default())? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// A last line may have no end.
+    fn end(&mut self) -> io::Result<()> {
+        let last = std::mem::take(&mut self.begun);
+        if !last.is_empty() {
+            self.put_line(&last)?;
+        }
+        Ok(())
+    }
+
+    fn put_line(&self, line: &[u8]) -> io::Result<bool> {
+        let line = String::from_utf8_lossy(line);
+        let object = json!({ "worker": self.args.worker, "line": line });
+        put(format!("{object}\n").as_bytes())
+    }
+}
+
 /// False when nobody reads any more.
-fn print(bytes: &[u8]) -> io::Result<bool> {
+fn put(bytes: &[u8]) -> io::Result<bool> {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Ok(()) => Ok(true),

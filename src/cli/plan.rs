@@ -5,12 +5,14 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use serde_json::json;
 use shardman_core::wire::{PlanReport, PlanRequest, PlanView, RescaleView};
 
 use super::EXIT_FAILURE;
 use super::manager::{self, refusal};
+use super::out::{print, say};
 use crate::client::Answer;
-use crate::config::{ManagerArgs, PlanArgs, RescaleArgs};
+use crate::config::{PlanArgs, RescaleArgs};
 
 /// How often one looks how far it is.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -47,7 +49,6 @@ pub(super) async fn plan(args: PlanArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
-#[expect(clippy::print_stdout, reason = "a person watches")]
 pub(super) async fn rescale(args: RescaleArgs) -> anyhow::Result<ExitCode> {
     let request = PlanRequest { shards: args.shards };
     let body = serde_json::to_vec(&request).context("a number is JSON")?;
@@ -57,22 +58,27 @@ pub(super) async fn rescale(args: RescaleArgs) -> anyhow::Result<ExitCode> {
         return Err(refusal(&answer)).context("nothing was changed");
     }
     let report: PlanReport = read(&answer)?;
-    print!("{}", render(&report));
+    let words = match args.no_wait {
+        true => "It goes on by itself; `shardman plan` shows how far it is.",
+        false => "It goes on by itself: Ctrl-C only ends the watching.",
+    };
+    say(args.json, &report, &format!("{}{words}", render(&report)))?;
     if args.no_wait {
-        println!("It goes on by itself; `shardman plan` shows how far it is.");
         return Ok(ExitCode::SUCCESS);
     }
-    println!("It goes on by itself: Ctrl-C only ends the watching.");
-    follow(&args.manager, args.shards, began).await
+    follow(&args, began).await
 }
 
 /// Says what happens, one line a change, until the number is reached.
-#[expect(clippy::print_stdout, reason = "a person watches")]
-async fn follow(args: &ManagerArgs, shards: u32, began: Instant) -> anyhow::Result<ExitCode> {
+async fn follow(args: &RescaleArgs, began: Instant) -> anyhow::Result<ExitCode> {
+    let shards = args.shards;
     let mut last = String::new();
     let mut silent_since = None;
     loop {
-        let line = match manager::get(args, "/plan").await.and_then(|answer| read(&answer)) {
+        let line = match manager::get(&args.manager, "/plan")
+            .await
+            .and_then(|answer| read(&answer))
+        {
             Ok(PlanView {
                 rescale: Some(rescale),
                 ..
@@ -81,14 +87,14 @@ async fn follow(args: &ManagerArgs, shards: u32, began: Instant) -> anyhow::Resu
                 progress(&rescale)
             }
             Ok(PlanView { live, .. }) if live.len() == 1 && live.contains_key(&shards) => {
-                println!(
-                    "done: {shards} shards run, after {:.0} s",
-                    began.elapsed().as_secs_f64()
-                );
+                let seconds = began.elapsed().as_secs_f64();
+                let done = json!({ "state": "done", "shards": shards, "seconds": seconds });
+                let words = format!("done: {shards} shards run, after {seconds:.0} s");
+                say(args.json, &done, &words)?;
                 return Ok(ExitCode::SUCCESS);
             }
             Ok(view) => {
-                print!("{}", render_plan(&view));
+                say(args.json, &view, render_plan(&view).trim_end())?;
                 anyhow::bail!("somebody else asked for another number of shards");
             }
             Err(error) => {
@@ -100,7 +106,9 @@ async fn follow(args: &ManagerArgs, shards: u32, began: Instant) -> anyhow::Resu
             }
         };
         if line != last {
-            println!("{line}");
+            if !args.json {
+                print(&format!("{line}\n"))?;
+            }
             last = line;
         }
         tokio::time::sleep(LOOK_EVERY).await;

@@ -6,22 +6,24 @@ use anyhow::Context as _;
 use shardman_core::reload::{ReloadChange, ReloadView};
 
 use super::manager::{self, refusal};
-use super::status::table;
-use crate::config::StatusArgs;
+use super::out::print;
+use super::table::{Column, Table};
+use super::terminal;
+use super::text::Text;
+use crate::config::AskArgs;
 
-#[expect(clippy::print_stdout, reason = "a person or a script waits for the word")]
-pub(super) async fn reload(args: StatusArgs) -> anyhow::Result<ExitCode> {
+pub(super) async fn reload(args: AskArgs) -> anyhow::Result<ExitCode> {
     let answer = manager::post(&args.manager, "/reload").await?;
     if !answer.status.is_success() {
         return Err(refusal(&answer)).context("nothing was changed");
     }
     let view: ReloadView =
         serde_json::from_slice(&answer.body).context("the manager's answer makes no sense")?;
-    if args.json {
-        println!("{}", String::from_utf8_lossy(&answer.body));
-    } else {
-        print!("{}", render(&view));
-    }
+    let text = match args.json {
+        true => format!("{}\n", String::from_utf8_lossy(&answer.body)),
+        false => render(&view),
+    };
+    print(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -41,10 +43,16 @@ fn render(view: &ReloadView) -> String {
             shown(&change.now),
             change.effect.as_str().to_owned(),
         ]
+        .map(Text::from)
     };
-    let mut rows = vec![["VARIABLE", "BEFORE", "NOW", "EFFECT"].map(str::to_owned)];
-    rows.extend(view.changes.iter().map(line));
-    let mut text = table(&rows);
+    let mut table = Table::new([
+        Column::new("VARIABLE", 0),
+        Column::new("BEFORE", 1).at_least(8),
+        Column::new("NOW", 0).at_least(8),
+        Column::new("EFFECT", 0).at_least(8),
+    ]);
+    view.changes.iter().map(line).for_each(|row| table.row(row));
+    let mut text = table.render(terminal::width());
     text.push_str(&freed);
     if view.workers_lag() {
         text.push_str("\nfor the workers that run: shardman restart --all\n");

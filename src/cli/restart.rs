@@ -4,10 +4,13 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
+use serde_json::json;
 use shardman_core::wire::{FleetView, RestartView, WorkerView};
 
 use super::manager::{self, refusal};
+use super::out::say;
 use super::status::workers_table;
+use super::terminal;
 use crate::config::RestartArgs;
 
 /// Exit code when no worker is named: what clap uses for a wrong command line.
@@ -120,7 +123,7 @@ async fn restart_in(args: &RestartArgs, pool: &str, workers: &[String]) -> anyho
         return Err(refusal(&answer)).with_context(|| format!("nothing of the pool {pool} was restarted"));
     }
     if answer.body.is_empty() {
-        return started();
+        return started(args);
     }
     let begun: RestartView =
         serde_json::from_slice(&answer.body).context("the manager's answer makes no sense")?;
@@ -134,40 +137,41 @@ async fn restart_in(args: &RestartArgs, pool: &str, workers: &[String]) -> anyho
     follow(args, pool, begun).await
 }
 
-#[expect(clippy::print_stdout, reason = "a person waits for the word")]
-fn started() -> anyhow::Result<ExitCode> {
-    println!("nothing of that ran; it starts now, watch it with `shardman status`");
+fn started(args: &RestartArgs) -> anyhow::Result<ExitCode> {
+    let words = "nothing of that ran; it starts now, watch it with `shardman status --watch`";
+    say(args.json, &json!({ "state": "started" }), words)?;
     Ok(ExitCode::SUCCESS)
 }
 
-#[expect(clippy::print_stdout, reason = "a person waits for the word")]
 async fn hold(args: &RestartArgs) -> anyhow::Result<ExitCode> {
-    let (path, done, not_done) = if args.pause {
+    let (path, state, done, not_done) = if args.pause {
         (
             "/fleet/restart/pause",
+            "paused",
             "no further worker is restarted until `shardman restart --continue`",
             "not every restart was paused",
         )
     } else {
         (
             "/fleet/restart/continue",
+            "running",
             "the restart goes on; watch it with `shardman status`",
             "not every restart goes on",
         )
     };
     let answer = manager::post(&args.manager, path).await?;
     if answer.status.is_success() {
-        println!("{done}");
+        say(args.json, &json!({ "state": state }), done)?;
         return Ok(ExitCode::SUCCESS);
     }
     Err(refusal(&answer)).context(not_done)
 }
 
-#[expect(clippy::print_stdout, reason = "a person waits for the word")]
 async fn cancel(args: &RestartArgs) -> anyhow::Result<ExitCode> {
     let answer = manager::delete(&args.manager, "/fleet/restart").await?;
     if answer.status.is_success() {
-        println!("no further worker is restarted");
+        let words = "no further worker is restarted";
+        say(args.json, &json!({ "state": "cancelled" }), words)?;
         return Ok(ExitCode::SUCCESS);
     }
     Err(refusal(&answer)).context("not every restart was cancelled")
@@ -180,7 +184,8 @@ async fn explain(args: &RestartArgs) -> anyhow::Result<ExitCode> {
         "shardman: say which workers to restart, or --all; one is stopped at a time, the next when the fleet is whole again"
     );
     let workers: Vec<_> = fleet.every_worker().cloned().collect();
-    eprint!("\n{}", workers_table(&workers));
+    let width = terminal::size(std::io::stderr()).map(|(columns, _)| columns);
+    anstream::eprint!("\n{}", workers_table(&workers, width));
     Ok(ExitCode::from(EXIT_USAGE))
 }
 

@@ -27,6 +27,7 @@ use crate::manager::{
 };
 use crate::store::DiskStore;
 use crate::supervisor::Limits;
+use crate::telemetry::Live;
 use crate::{alerts, discord, supervisor, systemd};
 use reload::Reloader;
 
@@ -40,7 +41,7 @@ const HANDOVER_GRACE: Duration = Duration::from_millis(200);
 /// The token that a simulator gets where none is set.
 const SIM_TOKEN: &str = "simulated";
 
-pub(super) async fn up(mut args: UpArgs) -> anyhow::Result<ExitCode> {
+pub(super) async fn up(mut args: UpArgs, live: &Live) -> anyhow::Result<ExitCode> {
     let secrets = SecretSettings::from_env()?;
     let assigns = args.assigns()?;
     let mut signals = Signals::new()?;
@@ -122,7 +123,8 @@ pub(super) async fn up(mut args: UpArgs) -> anyhow::Result<ExitCode> {
     let owner_stop = CancellationToken::new();
     let mut owner = tokio::spawn(manager.run(owner_stop.clone()));
     info!("shardman listens on http://{address}");
-    tokio::spawn(progress::show(handle.summary()));
+    tokio::spawn(progress::show(handle.summary(), live.is_possible()));
+    tokio::spawn(progress::draw(handle.clone(), live.clone()));
     let token = token.map(watch::Sender::new);
     let api = args.discord_api_url.clone();
     let known = token.as_ref().map(watch::Sender::subscribe);
@@ -148,6 +150,10 @@ pub(super) async fn up(mut args: UpArgs) -> anyhow::Result<ExitCode> {
     let code = tokio::select! {
         () = signals.next() => {
             info!("stopping: the workers get {stop_seconds} s; a second signal kills them");
+            ExitCode::SUCCESS
+        }
+        () = handle.stop_asked() => {
+            info!("stopping, as an operator asked: the workers get {stop_seconds} s");
             ExitCode::SUCCESS
         }
         () = asked_to_leave(&mut leave, simulates) => {

@@ -10,8 +10,9 @@ use shardman_core::ShardId;
 use shardman_core::timeline::{Event, EventsView, Kind};
 use shardman_core::wire::{FleetView, ShardView, WorkerView};
 
-use super::events::{about, ago, get, place, print, wrapped};
+use super::events::{about, ago, get, place, wrapped};
 use super::manager;
+use super::out::print;
 use crate::config::WhyArgs;
 
 /// Workers that do not run that a shard without a holder names.
@@ -256,7 +257,10 @@ fn of_worker(name: &str, view: Option<&WorkerView>) -> String {
         exits => Some(format!("it ended {exits} times in a row")),
     };
     let more: Vec<_> = [pid, holds, up, next, exits].into_iter().flatten().collect();
-    let state = view.state.replace('_', " ");
+    let state = match view.state.as_str() {
+        "stopped" => format!("stopped by an operator, until `shardman start {name}`"),
+        state => state.replace('_', " "),
+    };
     if more.is_empty() {
         format!("worker {name} is {state}")
     } else {

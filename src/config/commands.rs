@@ -4,9 +4,21 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use clap_complete::Shell;
 use shardman_core::plan::MAX_SHARDS;
 
-use super::parse;
+use super::{UpArgs, parse};
+
+/// A manager, and how its answer is shown.
+#[derive(Args, Clone, Debug)]
+pub struct AskArgs {
+    #[command(flatten)]
+    pub manager: ManagerArgs,
+
+    /// Print JSON for scripts.
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// What to show of which manager.
 #[derive(Args, Clone, Debug)]
@@ -14,7 +26,15 @@ pub struct StatusArgs {
     #[command(flatten)]
     pub manager: ManagerArgs,
 
-    /// Print JSON for scripts.
+    /// Show it again every second, in place, until `q` is typed.
+    #[arg(short, long)]
+    pub watch: bool,
+
+    /// Show every shard and worker, also where many are alike.
+    #[arg(short, long)]
+    pub all: bool,
+
+    /// Print JSON for scripts; with --watch one line a second.
     #[arg(long)]
     pub json: bool,
 }
@@ -36,6 +56,10 @@ pub struct LogsArgs {
     /// Go on with what the worker prints, also after its restart.
     #[arg(short, long)]
     pub follow: bool,
+
+    /// Print JSON for scripts, an object for each line.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What to explain.
@@ -120,11 +144,11 @@ pub struct RescaleArgs {
     /// Do not watch until it is done.
     #[arg(long)]
     pub no_wait: bool,
-}
 
-/// The ends of `shardman restart`.
-pub(super) const RESTART_EXIT_CODES: &str = "Exit codes: 0 done (or begun, with --no-wait), 1 refused or cancelled, \
-2 no worker named, 3 paused: a restarted worker failed, or an operator holds it";
+    /// Print JSON for scripts: the plan, and how it ended.
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// Which workers to restart.
 #[derive(Args, Clone, Debug)]
@@ -173,15 +197,69 @@ pub struct RestartArgs {
     pub json: bool,
 }
 
-/// What to start, and at what price.
+/// What to start, or at what price.
 #[derive(Args, Clone, Debug)]
 pub struct StartArgs {
     #[command(flatten)]
     pub manager: ManagerArgs,
 
+    /// Workers to start that were stopped, or that wait for their next start.
+    #[arg(value_name = "WORKER", required_unless_present = "spend_reserve")]
+    pub workers: Vec<String>,
+
     /// Use the session starts that are kept in reserve, and let workers exceed their share, until Discord gives new ones. Discord resets the token of a bot that uses up all.
-    #[arg(long, required = true)]
+    #[arg(long, conflicts_with = "workers")]
     pub spend_reserve: bool,
+
+    /// Print JSON for scripts.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What to stop.
+#[derive(Args, Clone, Debug)]
+pub struct StopArgs {
+    #[command(flatten)]
+    pub manager: ManagerArgs,
+
+    /// Workers to stop until `shardman start WORKER`; without one, the manager stops and all workers with it.
+    #[arg(value_name = "WORKER")]
+    pub workers: Vec<String>,
+
+    /// Ask for it and do not wait for the end.
+    #[arg(long)]
+    pub no_wait: bool,
+
+    /// Print JSON for scripts.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What to check.
+#[derive(Args, Clone, Debug)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    pub up: UpArgs,
+
+    /// Print JSON for scripts, on standard output.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// For which shell.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct CompletionsArgs {
+    /// The shell that is to complete the names of commands and flags.
+    #[arg(value_name = "SHELL")]
+    pub shell: Shell,
+}
+
+/// Where to write the manual.
+#[derive(Args, Clone, Debug)]
+pub struct ManArgs {
+    /// Write a page for each command into this folder, instead of the first one to standard output.
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
 }
 
 /// Which manager to ask.

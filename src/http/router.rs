@@ -15,7 +15,7 @@ use super::error::{self, Refusal};
 use super::measure::Measure;
 use super::{
     HttpState, beat, connect, cors, dashboard, docs, events, fleet, health, history, identify, live, logs,
-    metrics, plan, reload, restart, session, sign_in, status,
+    metrics, plan, reload, restart, session, sign_in, status, stop,
 };
 
 /// What paths without a route are counted as.
@@ -50,9 +50,12 @@ fn routes() -> Vec<Route> {
         ),
         route("/fleet/restart/pause", "POST", post(restart::pause)),
         route("/fleet/restart/continue", "POST", post(restart::go_on)),
+        route("/fleet/stop", "POST", post(stop::fleet)),
         route("/fleet/spend-reserve", "POST", post(fleet::spend_reserve)),
         route("/reload", "POST", post(reload::reload)),
         route("/workers/{worker_id}/restart", "POST", post(restart::worker)),
+        route("/workers/{worker_id}/stop", "POST", post(stop::worker)),
+        route("/workers/{worker_id}/start", "POST", post(stop::start)),
         route("/workers/{worker_id}/logs", "GET", get(logs::worker)),
         route("/identify", "POST", post(identify::identify)),
         route("/health", "GET", get(health::health)),

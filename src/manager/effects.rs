@@ -70,6 +70,7 @@ impl Effects {
                     | StopCause::Room
                     | StopCause::Unwell(_)
                     | StopCause::Restart
+                    | StopCause::Operator
                     | StopCause::Shutdown => self.settings_of(&worker).grace,
                 };
                 self.supervisor.stop(&worker, grace);

@@ -42,6 +42,7 @@ mod reload;
 mod rescale;
 mod rolling;
 mod starts;
+mod stopped;
 mod tally;
 mod timeline;
 mod unregistered;
@@ -226,6 +227,7 @@ impl Fleet {
             dice,
         };
         fleet.restore_workers(saved.workers, processes, now);
+        fleet.restore_stopped(saved.stopped, now);
         fleet
     }
 
@@ -359,6 +361,14 @@ impl Fleet {
                 Err(error) => drop(reply.send(Err(error))),
             },
             Request::CancelRestart { reply } => match self.cancel_restart() {
+                Ok(()) => self.answers.push(Answer::Restart { begins: false, reply }),
+                Err(error) => drop(reply.send(Err(error))),
+            },
+            Request::Want {
+                worker,
+                wanted,
+                reply,
+            } => match self.want_worker(&worker, wanted, now) {
                 Ok(()) => self.answers.push(Answer::Restart { begins: false, reply }),
                 Err(error) => drop(reply.send(Err(error))),
             },

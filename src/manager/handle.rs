@@ -13,6 +13,7 @@ pub use shardman_core::lease::{BeatError, BeatReport};
 use shardman_core::wire::{BeatAnswer, FleetView, PlanReport, PlanView, ResumePoint, Status};
 use shardman_core::{Epoch, SessionId, ShardId, WorkerId};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 
 use super::fleet::Fleet;
 use super::keys::Keys;
@@ -150,6 +151,8 @@ pub(super) struct Shared {
     pub(super) metrics: Arc<Metrics>,
     /// How often the owner has turned.
     pub(super) turns: AtomicU64,
+    /// An operator wants the fleet and the manager to stop.
+    pub(super) stop_asked: CancellationToken,
     /// Who reads the configuration again, where somebody can.
     pub(super) reloads: OnceLock<mpsc::Sender<ReloadCall>>,
 }

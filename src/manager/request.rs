@@ -64,6 +64,12 @@ pub(super) enum Request {
     CancelRestart {
         reply: oneshot::Sender<Result<bool, RestartError>>,
     },
+    /// An operator stops a worker, until one wants it to run again.
+    Want {
+        worker: String,
+        wanted: bool,
+        reply: oneshot::Sender<Result<bool, RestartError>>,
+    },
     /// Other settings, from now on. Answered with the workers that are no
     /// longer halted.
     Reload {

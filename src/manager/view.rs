@@ -82,6 +82,7 @@ fn trouble(fleet: &Fleet) -> Vec<String> {
     trouble.extend(fleet.assigned_trouble());
     trouble.extend(fleet.unregistered_trouble());
     trouble.extend(fleet.unwell_words());
+    trouble.extend(fleet.stopped_words());
     for (id, worker) in &fleet.workers {
         if worker.run == Run::Halted {
             let how = worker.last_exit.as_deref().unwrap_or("it ended");
@@ -240,6 +241,7 @@ fn worker_views(fleet: &Fleet, now: Tick) -> Vec<WorkerView> {
                 Run::BackingOff { until } => ("backing_off", Some(until.since(now).as_secs_f64())),
                 Run::Halted => ("halted", None),
                 Run::Resting => ("resting", None),
+                Run::Stopped => ("stopped", None),
             };
             let runs = matches!(worker.run, Run::Running | Run::Stopping);
             let (condition, ends) = WorkerCondition::of(&signs[id]);

@@ -38,6 +38,8 @@ const WORKERS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("workers"
 const STARTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("starts");
 /// Places that have done their work. Made like the one before.
 const RESTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("rests");
+/// Places that an operator stopped. Made like the one before.
+const STOPPED: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("stopped");
 
 #[derive(Debug)]
 pub struct DiskStore {
@@ -233,6 +235,8 @@ fn apply(transaction: &Tables<'_, WriteTransaction>, write: &Write) -> Result<()
         Write::WorkerGone(worker) => remove(transaction, WORKERS, worker.as_str()),
         Write::Rest(worker, Some(rest)) => put(transaction, RESTS, worker.as_str(), rest),
         Write::Rest(worker, None) => remove(transaction, RESTS, worker.as_str()),
+        Write::Stopped(worker, Some(stopped)) => put(transaction, STOPPED, worker.as_str(), stopped),
+        Write::Stopped(worker, None) => remove(transaction, STOPPED, worker.as_str()),
         Write::Pool(pool, write) => apply(&Tables::of_pool(transaction.of, pool), write),
     }
 }
@@ -309,6 +313,9 @@ fn read_pool(reading: &Tables<'_, ReadTransaction>) -> Result<Saved, redb::Error
     }
     for (key, json) in rows(RESTS)? {
         saved.rests.insert(WorkerId::from(&*key), parse(&json)?);
+    }
+    for (key, json) in rows(STOPPED)? {
+        saved.stopped.insert(WorkerId::from(&*key), parse(&json)?);
     }
     Ok(saved)
 }

@@ -48,6 +48,12 @@ impl MemoryStore {
             Write::Rest(worker, None) => {
                 saved.rests.remove(&worker);
             }
+            Write::Stopped(worker, Some(stopped)) => {
+                saved.stopped.insert(worker, stopped);
+            }
+            Write::Stopped(worker, None) => {
+                saved.stopped.remove(&worker);
+            }
             Write::Pool(pool, write) => {
                 Self::apply(saved.pools.entry(pool).or_default(), *write);
             }

@@ -10,6 +10,7 @@ mod http;
 mod process;
 mod shardman;
 mod sim;
+mod terminal;
 mod webhook;
 
 pub use arrivals::Arrivals;
@@ -18,6 +19,7 @@ pub use http::{Connection, Response, call, get, post};
 pub use process::{Program, Running, free_port, signal, tools};
 pub use shardman::{How, SECRET, Shardman};
 pub use sim::Sim;
+pub use terminal::Terminal;
 pub use webhook::{Hook, Reply, webhook};
 
 /// Waits until `probe` has something, at most `within`.

@@ -96,6 +96,8 @@ pub struct WorkerSigns {
     pub halted: bool,
     /// It has done its work.
     pub rests: bool,
+    /// It is gone because an operator stopped it.
+    pub stopped: bool,
     /// It lost a lease, and is killed for it unless it gives the shard up.
     pub lapsed: bool,
     pub crash_looping: bool,
@@ -131,6 +133,8 @@ pub enum WorkerCondition {
     CrashLooping,
     Halted,
     Resting,
+    /// An operator stopped it.
+    Stopped,
 }
 
 impl WorkerCondition {
@@ -146,6 +150,7 @@ impl WorkerCondition {
             Self::CrashLooping => "crash_looping",
             Self::Halted => "halted",
             Self::Resting => "resting",
+            Self::Stopped => "stopped",
         }
     }
 
@@ -156,6 +161,9 @@ impl WorkerCondition {
         }
         if signs.rests {
             return (Self::Resting, None);
+        }
+        if signs.stopped {
+            return (Self::Stopped, None);
         }
         if signs.stops {
             return (Self::Stopping, signs.killed_at);

@@ -207,6 +207,7 @@ fn a_worker_is_what_its_process_and_its_shards_are() {
         stops: false,
         halted: false,
         rests: false,
+        stopped: false,
         lapsed: false,
         crash_looping: false,
         holding: 2,

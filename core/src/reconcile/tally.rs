@@ -16,6 +16,8 @@ pub(super) struct Tally<'a> {
     given_back: u32,
     /// Children whose process group is not gone, and those started now.
     running: u32,
+    /// Places that an operator stopped: no other process is started for them.
+    stopped: u32,
     /// The shards that they can hold.
     places: u32,
     /// What those children had that wait for their next run.
@@ -34,6 +36,7 @@ impl<'a> Tally<'a> {
             spoken_for: 0,
             given_back: 0,
             running: 0,
+            stopped: 0,
             places: 0,
             waiting: 0,
             moving: false,
@@ -72,7 +75,12 @@ impl<'a> Tally<'a> {
                 }
                 Phase::BackingOff { until } if until > now => tally.waiting += view.capacity,
                 Phase::Halted => tally.waiting += view.capacity,
-                Phase::BackingOff { .. } | Phase::Returning => {}
+                // A number that is configured no more takes nobody's place, or
+                // those that are left could not be started.
+                Phase::Stopped if worker.index().is_some_and(|index| index < desired.max_workers) => {
+                    tally.stopped += 1;
+                }
+                Phase::BackingOff { .. } | Phase::Returning | Phase::Stopped => {}
             }
         }
         tally
@@ -105,7 +113,8 @@ impl<'a> Tally<'a> {
             | Phase::Restarting
             | Phase::Returning
             | Phase::BackingOff { .. }
-            | Phase::Halted => None,
+            | Phase::Halted
+            | Phase::Stopped => None,
         }
     }
 
@@ -128,7 +137,8 @@ impl<'a> Tally<'a> {
             | Phase::Restarting
             | Phase::Returning
             | Phase::BackingOff { .. }
-            | Phase::Halted => return,
+            | Phase::Halted
+            | Phase::Stopped => return,
         };
         self.spoken_for += about_to_take;
         self.moving = true;
@@ -156,7 +166,7 @@ impl<'a> Tally<'a> {
     }
 
     pub(super) fn has_room_for_a_process(&self) -> bool {
-        self.running < self.desired.max_workers
+        self.running.saturating_add(self.stopped) < self.desired.max_workers
     }
 
     /// Starts a child, if there is anything for it. `own` shards are due to it

@@ -1,6 +1,8 @@
 use super::*;
 use crate::wire::ShardState;
 
+mod stopped;
+
 static WELL: BTreeMap<WorkerId, Unwell> = BTreeMap::new();
 
 fn desired(max_workers: u32, shards_per_worker: u32, shards: u32) -> Desired {

@@ -61,6 +61,8 @@ pub enum Kind {
     WorkerHalted,
     /// Its work is done, and it is not started again until somebody asks.
     WorkerResting,
+    /// An operator stopped it, and it is not started again until one starts it.
+    WorkerStopped,
     /// Many fell silent together: kills are held.
     BrakeOn,
     BrakeOff,

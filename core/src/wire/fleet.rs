@@ -171,7 +171,8 @@ pub struct RestartView {
 pub struct WorkerView {
     pub worker: String,
     /// `running`, `lapsed` (a lease of it lapsed, and it is not stopped yet),
-    /// `stopping`, `backing_off`, `halted`, or `resting`: it has done its work.
+    /// `stopping`, `backing_off`, `halted`, `resting` (it has done its work), or
+    /// `stopped`: an operator stopped it.
     pub state: String,
     /// What it is, in one word: [`crate::health::WorkerCondition`].
     #[serde(default)]

@@ -142,7 +142,7 @@ impl Fleet {
         match (same_run, has_process) {
             (true, true) => Fate::Away,
             _ if covered => Fate::Back,
-            _ if matches!(entry.run, Run::Halted | Run::Resting) => Fate::Failed,
+            _ if matches!(entry.run, Run::Halted | Run::Resting | Run::Stopped) => Fate::Failed,
             _ if !same_run && !has_process => Fate::Failed,
             _ => Fate::Away,
         }

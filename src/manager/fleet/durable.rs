@@ -138,6 +138,7 @@ impl Fleet {
             | Write::Worker(_)
             | Write::WorkerGone(_)
             | Write::Rest(..)
+            | Write::Stopped(..)
             | Write::Pool(..)) => Some(kept),
         }
     }

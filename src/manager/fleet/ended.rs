@@ -29,7 +29,11 @@ impl Fleet {
         let stopped_for = self.workers.get(worker).and_then(|entry| entry.stopped_for);
         let given_up = matches!(stopped_for, Some(StopCause::Surplus | StopCause::Retired));
         // What we decided says nothing of a new version.
-        let decided = given_up || matches!(stopped_for, Some(StopCause::Room | StopCause::Unwell(_)));
+        let decided = given_up
+            || matches!(
+                stopped_for,
+                Some(StopCause::Room | StopCause::Unwell(_) | StopCause::Operator)
+            );
         let told = !decided && self.rolling_ended(worker, how, lines);
         let rests = !stopping && self.rests_after(exit, stopped_for);
         let Some(entry) = self.workers.get_mut(worker) else {
@@ -40,6 +44,10 @@ impl Fleet {
         entry.record.process = None;
         entry.last_exit = Some(how.to_owned());
         entry.last_lines = lines.to_vec();
+        if stopped_for == Some(StopCause::Operator) && !stopping {
+            self.stopped_by_operator(worker);
+            return;
+        }
         if entry.restarts_at_once && !stopping {
             // Whatever it said in the end, it is no crash.
             entry.restarts = RestartRecord::default();

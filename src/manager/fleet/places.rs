@@ -98,6 +98,7 @@ impl Fleet {
             | StopCause::LeaseLapsed
             | StopCause::Surplus
             | StopCause::Restart
+            | StopCause::Operator
             | StopCause::Shutdown => return self.stop(worker, cause),
         };
         match self.lacks_starts_of_its_own(&worker, more) {

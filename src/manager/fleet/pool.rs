@@ -189,7 +189,8 @@ impl Fleet {
     /// Without the slots of those that have done their work: nobody waits for
     /// them.
     pub(super) fn without_rest(&self, mut unready: BTreeSet<ShardId>) -> BTreeSet<ShardId> {
-        let resting = self.workers.values().filter(|worker| worker.run == Run::Resting);
+        let rests = |run| run == Run::Resting || run == Run::Stopped && !self.is_discord();
+        let resting = self.workers.values().filter(|worker| rests(worker.run));
         let resting = resting.count();
         if resting > 0 {
             let free: BTreeSet<_> = self.table.free().collect();
@@ -220,7 +221,7 @@ impl Fleet {
         self.table.by_session(&Holder::External, session).is_some()
     }
 
-    fn has_place(&self, worker: &WorkerId) -> bool {
+    pub(super) fn has_place(&self, worker: &WorkerId) -> bool {
         let size = self.settings.max_shards().unwrap_or(0);
         worker.index().is_some_and(|index| index < size)
     }

@@ -28,7 +28,8 @@ impl Fleet {
         }
         let all = request.is_of_all();
         let workers: BTreeSet<WorkerId> = if all {
-            self.running().cloned().collect()
+            let running = self.running().filter(|worker| !self.stays_stopped(worker));
+            running.cloned().collect()
         } else {
             self.named(request)?
         };
@@ -157,6 +158,7 @@ impl Fleet {
             Step::Excused(what) => warn!("the restart waited in vain for {what} and begins all the same"),
             Step::Stop(WorkerRun { worker, .. }) => {
                 info!(worker.id = %worker, "worker {worker} is restarted ({} of {total})", done + 1);
+                self.wanted_again(&worker);
                 let Some(entry) = self.workers.get_mut(&worker) else {
                     return;
                 };
@@ -249,7 +251,8 @@ impl Fleet {
         self.rolling_unsaved = true;
     }
 
-    fn start_soon(&mut self, worker: &WorkerId, now: Tick) {
+    pub(super) fn start_soon(&mut self, worker: &WorkerId, now: Tick) {
+        self.wanted_again(worker);
         if let Some(entry) = self.workers.get_mut(worker) {
             info!(worker.id = %worker, "an operator starts worker {worker}");
             entry.restarts.exits = 0;

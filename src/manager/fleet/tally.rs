@@ -153,6 +153,7 @@ const ENDS: &[&str] = &[
     "stuck",
     "blocked",
     "restart",
+    "operator",
     "shutdown",
     "not_started",
     "exit_zero",
@@ -174,6 +175,7 @@ fn end_of(stopped_for: Option<StopCause>, exit: Option<&Exit>) -> &'static str {
         Some(StopCause::Room) => "room",
         Some(StopCause::Unwell(unwell)) => unwell_word(unwell),
         Some(StopCause::Restart) => "restart",
+        Some(StopCause::Operator) => "operator",
         Some(StopCause::Shutdown) => "shutdown",
         None => match exit {
             None => "not_started",

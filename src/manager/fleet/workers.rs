@@ -29,6 +29,8 @@ pub(in crate::manager) enum Run {
     Halted,
     /// It has done its work.
     Resting,
+    /// An operator stopped it.
+    Stopped,
 }
 
 /// One place for a child, over all its runs.
@@ -302,12 +304,19 @@ impl Fleet {
             StopCause::LeaseLapsed => {
                 warn!(worker.id = %worker, "worker {worker} is stopped: {}", cause.as_str());
             }
+            StopCause::Operator => {
+                info!(worker.id = %worker, "worker {worker} is stopped: {}", cause.as_str());
+            }
         }
         let Some(entry) = self.workers.get_mut(&worker) else {
             return;
         };
+        // Whatever else it is told to stop for, it comes back for an operator alone.
+        let stays = entry.run == Run::Stopping && entry.stopped_for == Some(StopCause::Operator);
         entry.run = Run::Stopping;
-        entry.stopped_for = Some(cause);
+        if !stays {
+            entry.stopped_for = Some(cause);
+        }
         entry.killed_at = Some(self.clock.now() + self.settings.grace);
         entry.restarts_at_once |= matches!(cause, StopCause::Room | StopCause::Unwell(_));
         self.effects.push(Effect::Stop { worker, cause });
@@ -350,15 +359,17 @@ impl Worker {
             (Run::Stopping, ..) => Phase::Stopping,
             (Run::BackingOff { until }, ..) => Phase::BackingOff { until },
             (Run::Halted | Run::Resting, ..) => Phase::Halted,
+            (Run::Stopped, ..) => Phase::Stopped,
         };
         let holding = held.get(&self.record.worker).copied().unwrap_or(0);
         // Only it is sure to come back to its place.
         let returns = self.stopped_for == Some(StopCause::NeverRegistered);
         WorkerView {
             phase,
-            capacity: match phase {
-                Phase::Stopping if !returns => 0,
-                _ => self.record.shards,
+            capacity: if phase == Phase::Stopping && !returns {
+                0
+            } else {
+                self.record.shards
             },
             holding,
             passes: self.passes,

@@ -128,6 +128,8 @@ impl World {
                 ..
             } => {
                 self.starts += 1;
+                let stopped = self.saved.stopped.contains_key(&worker);
+                assert!(!stopped, "{worker} was stopped by an operator");
                 self.pids += 1;
                 let slot = assigned[0].0.number();
                 let hash = supervisor::hash(credential.as_bytes());
@@ -165,6 +167,15 @@ impl World {
         let pause = self.rng.u64(1..=3_000);
         self.time.fetch_add(pause, Ordering::Relaxed);
         self.turn(fate);
+    }
+
+    /// An operator stops a worker, or wants it to run.
+    fn want(&mut self, place: u32, wanted: bool) {
+        self.inbox.push(Request::Want {
+            worker: format!("jobs-{place}"),
+            wanted,
+            reply: tokio::sync::oneshot::channel().0,
+        });
     }
 
     fn something_happens(&mut self) {
@@ -286,4 +297,49 @@ fn a_slot_that_was_renumbered_while_the_disk_failed_keeps_its_process_for_the_ne
     assert!(after.is_superset(&before), "{before:?}, {after:?}");
     let totals = world.saved.leases.iter().map(|lease| lease.shard.total());
     assert!(totals.clone().count() > 0 && totals.clone().all(|total| total == world.size));
+}
+
+#[test]
+fn whatever_fails_a_stopped_worker_stays_so_until_it_is_wanted_again() {
+    let mut kept = 0;
+    for seed in 0..300 {
+        let mut world = World::new(seed);
+        for _ in 0..120 {
+            if world.rng.u8(..5) == 0 {
+                let (place, wanted) = (world.rng.u32(..world.size), world.rng.bool());
+                world.want(place, wanted);
+            }
+            world.something_happens();
+        }
+        for _ in 0..1_000 {
+            world.step(Fate::Done);
+        }
+        let run: BTreeSet<_> = world
+            .processes
+            .values()
+            .map(|(_, process)| &process.worker)
+            .collect();
+        let stopped: BTreeSet<_> = world.saved.stopped.keys().collect();
+        assert!(run.is_disjoint(&stopped), "seed {seed}: {run:?}, {stopped:?}");
+        // Every place has a process, or is that of a worker that is stopped.
+        let places = world.size as usize;
+        let workers = &world.fleet.workers;
+        assert!(run.len() <= places, "seed {seed}: {workers:?}");
+        assert!(run.len() + stopped.len() >= places, "seed {seed}: {workers:?}");
+        kept += stopped.len();
+        for place in 0..6 {
+            world.want(place, true);
+        }
+        for _ in 0..100 {
+            world.step(Fate::Done);
+        }
+        assert_eq!(
+            world.processes.len(),
+            places,
+            "seed {seed}: {:?}",
+            world.fleet.workers
+        );
+        assert!(world.saved.stopped.is_empty(), "seed {seed}");
+    }
+    assert!(kept > 100, "{kept} stayed stopped");
 }

@@ -91,6 +91,7 @@ impl Fleet {
                 stops: worker.run == Run::Stopping,
                 halted: worker.run == Run::Halted,
                 rests: worker.run == Run::Resting,
+                stopped: worker.run == Run::Stopped,
                 lapsed: worker.run == Run::Running && !worker.record.condemned.is_empty(),
                 crash_looping: worker.restarts.crash_looping(&policy),
                 holding: held.get(id).copied().unwrap_or(0),
@@ -98,7 +99,7 @@ impl Fleet {
                 blocked: count(&blocked, id),
                 until: match worker.run {
                     Run::BackingOff { until } => Some(until),
-                    Run::Running | Run::Stopping | Run::Halted | Run::Resting => None,
+                    Run::Running | Run::Stopping | Run::Halted | Run::Resting | Run::Stopped => None,
                 },
                 registers_by: worker
                     .short_since

@@ -88,9 +88,11 @@ impl Fleet {
 fn is_undone(cause: StopCause) -> bool {
     match cause {
         StopCause::Restart | StopCause::Retired | StopCause::Room | StopCause::Unwell(_) => true,
-        StopCause::LeaseLapsed | StopCause::NeverRegistered | StopCause::Surplus | StopCause::Shutdown => {
-            false
-        }
+        StopCause::LeaseLapsed
+        | StopCause::NeverRegistered
+        | StopCause::Surplus
+        | StopCause::Operator
+        | StopCause::Shutdown => false,
     }
 }
 

@@ -174,7 +174,7 @@ impl Fleet {
                 &[Kind::RescaleStep, Kind::RescaleFinished, Kind::Planned]
             }
             StopCause::LeaseLapsed => &[Kind::BrakeOn],
-            StopCause::NeverRegistered | StopCause::Unwell(_) => &[],
+            StopCause::NeverRegistered | StopCause::Unwell(_) | StopCause::Operator => &[],
         };
         match self.because_of_fleet(fleet) {
             Some(fleet) => self.note_after(Kind::WorkerStopAsked, Subject::worker(worker), text, Some(fleet)),
@@ -255,7 +255,7 @@ impl Fleet {
                 let text = format!("{worker} rests: its work is done");
                 self.note(Kind::WorkerResting, subject(), text);
             }
-            Run::BackingOff { .. } | Run::Running | Run::Stopping => {}
+            Run::BackingOff { .. } | Run::Running | Run::Stopping | Run::Stopped => {}
         }
         if crash_looping && !self.stopping {
             let text = format!("{worker} is crash looping: it ended {exits} times in a row");
