@@ -104,8 +104,7 @@ fn a_child_that_holds_nothing_in_time_is_stopped_and_one_that_holds_some_is_not(
 fn nobody_else_is_started_for_what_a_child_that_is_stopped_comes_back_for() {
     check(8, 2, &[(0, OLD, 2, 0)], 2, &[stop(0, StopCause::NeverRegistered)]);
     check(8, 2, &[(0, Phase::Stopping, 2, 0)], 2, &[]);
-    check(8, 2, &[(0, LATER, 2, 0)], 2, &[]);
-    // One that is done with its place leaves it to others.
+    check(1, 2, &[(0, Phase::Stopping, 0, 0)], 2, &[]);
     check(8, 2, &[(0, Phase::Stopping, 0, 0)], 2, &[start(1, 2)]);
 }
 
@@ -304,11 +303,6 @@ fn nobody_is_stopped_for_being_one_too_many_while_the_fleet_is_not_whole() {
         }
         assert_eq!(at(&quiet, 20_001), [stop(1, StopCause::Retired)]);
     }
-}
-
-#[test]
-fn a_place_is_not_filled_twice_while_its_old_process_is_not_gone() {
-    check(1, 4, &[(0, Phase::Stopping, 4, 0)], 4, &[]);
 }
 
 #[test]
