@@ -81,6 +81,8 @@ fn every_page_and_dialog_is_accessible_in_light_and_dark() {
     page.until_shown("Its story");
     check(&mut page, &rules, "shard");
     page.press("Escape");
+    // Its end leads back to the fleet, which must not come after what follows.
+    page.until("it closes", "document.querySelector('dialog') === null");
     page.evaluate("location.hash = '#/worker/discord-0'");
     page.until_shown("worker started");
     check(&mut page, &rules, "worker");
