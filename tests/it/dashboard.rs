@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::support::{Browser, How, SECRET, Shardman, Sim, eventually, post, seconds, signal, tools};
 
+mod docs;
 mod looks;
 
 /// A fleet on a simulated Discord, and beside it a pool whose process prints

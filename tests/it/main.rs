@@ -35,6 +35,7 @@ mod logs;
 mod manager_crash;
 mod memory;
 mod metrics;
+mod openapi;
 mod order;
 mod outlive;
 mod places;

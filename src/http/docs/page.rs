@@ -4,7 +4,10 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-const STYLE: &str = include_str!("page.css");
+/// What the page loads. The variables and controls are the dashboard's.
+const FILES: &str = "<link rel=\"stylesheet\" href=\"/assets/style.css\">\
+                     <link rel=\"stylesheet\" href=\"/assets/docs.css\">\
+                     <script type=\"module\" src=\"/assets/docs.js\"></script>";
 
 /// The methods that a path can have, in the order in which they are shown.
 pub(super) const METHODS: [&str; 4] = ["get", "post", "put", "delete"];
@@ -18,29 +21,61 @@ pub(super) fn render(openapi: &str) -> String {
         page,
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
-         <title>{title}: the API</title><style>{STYLE}</style></head><body><main>\
+         <meta name=\"color-scheme\" content=\"light dark\">\
+         <title>{title}: the API</title>{FILES}</head><body class=\"api\">\
+         <a class=\"skip\" href=\"#main\">Skip to the content</a><main id=\"main\" tabindex=\"-1\">\
          <h1>{title} <small>{}</small></h1>{}<p><a href=\"/openapi.json\">openapi.json</a></p>",
         text(&description["info"]["version"]),
         paragraphs(&description["info"]["description"]),
     );
-    for (path, item) in description["paths"].as_object().into_iter().flatten() {
-        for method in METHODS {
-            if let Some(operation) = item.get(method) {
-                render_operation(&mut page, &description, (method, path), operation);
-            }
-        }
+    let operations: Vec<_> = operations(&description).collect();
+    page.push_str("<nav aria-label=\"Operations\"><ul>");
+    for (at, operation) in &operations {
+        let _ = write!(
+            page,
+            "<li><a href=\"#{}\">{}</a></li>",
+            anchor(operation),
+            heading(*at)
+        );
+    }
+    page.push_str("</ul></nav>");
+    for (at, operation) in operations {
+        render_operation(&mut page, &description, at, operation);
     }
     render_schemas(&mut page, &description["components"]["schemas"]);
-    page.push_str("</main></body></html>\n");
+    page.push_str("</main><div id=\"said\" role=\"status\" aria-live=\"polite\"></div></body></html>\n");
     page
+}
+
+/// Every operation, with its method and its path.
+fn operations(description: &Value) -> impl Iterator<Item = ((&str, &str), &Value)> {
+    let paths = description["paths"].as_object().into_iter().flatten();
+    paths.flat_map(|(path, item)| {
+        METHODS
+            .into_iter()
+            .filter_map(move |method| Some(((method, path.as_str()), item.get(method)?)))
+    })
+}
+
+fn anchor(operation: &Value) -> String {
+    format!("op-{}", text(&operation["operationId"]))
+}
+
+fn heading((method, path): (&str, &str)) -> String {
+    format!(
+        "<span class=\"method {method}\">{}</span> <code>{}</code>",
+        method.to_uppercase(),
+        escape(path)
+    )
 }
 
 fn render_operation(page: &mut String, description: &Value, (method, path): (&str, &str), operation: &Value) {
     let _ = write!(
         page,
-        "<section><h2><span class=\"method {method}\">{}</span> <code>{}</code></h2><h3>{}</h3>{}",
-        method.to_uppercase(),
+        "<section class=\"panel\" id=\"{}\" data-method=\"{method}\" data-path=\"{}\"><h2>{}</h2><h3>{}</h3>{}",
+        anchor(operation),
         escape(path),
+        heading((method, path)),
         text(&operation["summary"]),
         paragraphs(&operation["description"]),
     );
@@ -70,23 +105,28 @@ fn render_operation(page: &mut String, description: &Value, (method, path): (&st
     if !body.is_null() {
         let _ = write!(page, "<p>Body: {}</p>", kind(body));
     }
-    page.push_str("<table><tr><th>Answer</th><th>Meaning</th><th>Body</th></tr>");
+    page.push_str("<table class=\"answers\"><tr><th>Answer</th><th>Meaning</th><th>Body</th></tr>");
     for (status, answer) in operation["responses"].as_object().into_iter().flatten() {
         let answer = resolve(description, answer);
-        let schema = &answer["content"]["application/json"]["schema"];
         let _ = write!(
             page,
             "<tr><td>{}</td><td>{}</td><td>{}</td></tr>",
             escape(status),
             text(&answer["description"]),
-            if schema.is_null() {
-                String::new()
-            } else {
-                kind(schema)
-            },
+            bodies(&answer["content"]),
         );
     }
     page.push_str("</table></section>");
+}
+
+/// What an answer's body can be.
+fn bodies(content: &Value) -> String {
+    let kinds = content.as_object().into_iter().flatten();
+    let name = |(media, about): (&String, &Value)| match media.as_str() {
+        "application/json" => kind(&about["schema"]),
+        _ => format!("<code>{}</code>", escape(media)),
+    };
+    kinds.map(name).collect::<Vec<_>>().join(" or ")
 }
 
 fn render_schemas(page: &mut String, schemas: &Value) {
@@ -94,7 +134,7 @@ fn render_schemas(page: &mut String, schemas: &Value) {
         let name = escape(name);
         let _ = write!(
             page,
-            "<section id=\"{name}\"><h2><code>{name}</code></h2>{}",
+            "<section class=\"panel\" id=\"{name}\"><h2><code>{name}</code></h2>{}",
             paragraphs(&schema["description"])
         );
         page.push_str("<table><tr><th>Field</th><th>Type</th><th>Meaning</th></tr>");
@@ -116,7 +156,16 @@ fn render_schemas(page: &mut String, schemas: &Value) {
                 text(&about["description"]),
             );
         }
-        page.push_str("</table></section>");
+        page.push_str("</table>");
+        for example in schema["examples"].as_array().into_iter().flatten() {
+            let example = serde_json::to_string_pretty(example).unwrap_or_default();
+            let _ = write!(
+                page,
+                "<details><summary>Example<span class=\"hidden\"> of {name}</span></summary><pre>{}</pre></details>",
+                escape(&example)
+            );
+        }
+        page.push_str("</section>");
     }
 }
 
@@ -191,6 +240,9 @@ mod tests {
         ] {
             assert!(page.contains(part), "{part}");
         }
-        assert!(!page.contains("<script") && !page.contains("<secret>"));
+        assert!(!page.contains("<secret>"));
+        let inline = ["<style", " style=", "<script>", "javascript:"];
+        assert!(!inline.iter().any(|part| page.contains(part)));
+        assert_eq!(page.matches("<script").count(), 1);
     }
 }

@@ -81,11 +81,26 @@ fn every_page_and_dialog_is_accessible_in_light_and_dark() {
     page.until_shown("Its story");
     check(&mut page, &rules, "shard");
     page.press("Escape");
+    // Its end leads back to the fleet, which must not come after what follows.
+    page.until("it closes", "document.querySelector('dialog') === null");
     page.evaluate("location.hash = '#/worker/discord-0'");
     page.until_shown("worker started");
     check(&mut page, &rules, "worker");
     page.go(&format!("{home}/docs"));
+    page.until_shown("This browser is signed in");
     check(&mut page, &rules, "docs");
+    for operation in ["fleet", "events", "rescale"] {
+        page.evaluate(&format!(
+            "document.querySelector('#op-{operation} .try').open = true"
+        ));
+    }
+    page.click("document.querySelector('#op-fleet button[type=submit]')");
+    page.until_shown("\"planned\": 16,");
+    page.evaluate("document.querySelector('#op-fleet .try').scrollIntoView()");
+    check(&mut page, &rules, "docs-open");
+    page.click("document.querySelector('#op-rescale button[type=submit]')");
+    page.until_shown("This is no rehearsal");
+    check(&mut page, &rules, "docs-asks");
     // The rules themselves write there; what the page does is seen elsewhere.
     assert!(shardman.stop().success());
 }
