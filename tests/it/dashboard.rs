@@ -248,6 +248,11 @@ fn a_rolling_restart_is_paused_continued_and_cancelled() {
     eventually(seconds(10.0), "it goes on", || {
         (!shardman.fleet().restart?.on_hold).then_some(())
     });
+    // The page has heard of it.
+    page.until(
+        "it can be paused again",
+        &format!("{}?.checkVisibility()", button("Pause")),
+    );
     page.click(&button("Cancel"));
     eventually(seconds(10.0), "it is cancelled", || {
         (shardman.fleet().restart?.state == "cancelled").then_some(())

@@ -203,14 +203,25 @@ impl Browser {
         }
     }
 
-    /// Clicks the middle of what `expression` finds.
+    /// Clicks the middle of what `expression` finds, once it stands still: what
+    /// the manager tells may move it.
     #[track_caller]
     pub fn click(&mut self, expression: &str) {
-        self.until(expression, &format!("Boolean({expression})"));
-        let place = self.evaluate(&format!(
-            "(() => {{ const it = {expression}; it.scrollIntoView({{block: 'center', behavior: 'instant'}}); \
-             const box = it.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2]; }})()"
-        ));
+        let find = format!(
+            "(() => {{ const it = {expression}; if (!it) return null; \
+             it.scrollIntoView({{block: 'center', behavior: 'instant'}}); \
+             const box = it.getBoundingClientRect(); \
+             const place = [box.x + box.width / 2, box.y + box.height / 2]; \
+             const top = document.elementFromPoint(...place); \
+             return top && it.contains(top) ? place : null; }})()"
+        );
+        let mut last = Value::Null;
+        let place = eventually(seconds(60.0), expression, || {
+            let place = self.evaluate(&find);
+            let still = !place.is_null() && place == last;
+            last = place.clone();
+            still.then_some(place)
+        });
         for kind in ["mousePressed", "mouseReleased"] {
             let event =
                 json!({"type": kind, "x": place[0], "y": place[1], "button": "left", "clickCount": 1});
