@@ -253,7 +253,7 @@ fn whatever_a_fleet_answers_is_told_of() {
     let mut seen = BTreeSet::new();
     for secret in [None, Some("wrong"), Some(SECRET)] {
         // The one that ends the fleet comes last.
-        let mut operations: Vec<_> = operations(&all).into_iter().collect();
+        let mut operations: Vec<_> = operations(&all).collect();
         operations.sort_by_key(|(_, path, _)| *path == "/fleet/stop");
         for (method, path, operation) in operations {
             let answer = ask(&shardman, &all, (&method, path, operation), secret);
