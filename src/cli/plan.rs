@@ -28,7 +28,11 @@ pub(super) async fn plan(args: PlanArgs) -> anyhow::Result<ExitCode> {
         if args.json {
             println!("{}", String::from_utf8_lossy(&answer.body));
         } else {
-            print!("{}", render_plan(&view));
+            let trouble = match view.live.is_empty() {
+                true => manager::fleet(&args.manager).await?.trouble,
+                false => Vec::new(),
+            };
+            print!("{}", render_plan(&view, &trouble));
         }
         return Ok(ExitCode::SUCCESS);
     };
@@ -94,7 +98,7 @@ async fn follow(args: &RescaleArgs, began: Instant) -> anyhow::Result<ExitCode> 
                 return Ok(ExitCode::SUCCESS);
             }
             Ok(view) => {
-                say(args.json, &view, render_plan(&view).trim_end())?;
+                say(args.json, &view, render_plan(&view, &[]).trim_end())?;
                 anyhow::bail!("somebody else asked for another number of shards");
             }
             Err(error) => {
@@ -170,8 +174,13 @@ fn render(report: &PlanReport) -> String {
     text
 }
 
-fn render_plan(view: &PlanView) -> String {
-    let mut text = format!("{} shards\n", totals(&view.live));
+/// `trouble` says why there may be no shards.
+fn render_plan(view: &PlanView, trouble: &[String]) -> String {
+    let mut text = match (view.live.is_empty(), trouble.first()) {
+        (false, _) => format!("{} shards\n", totals(&view.live)),
+        (true, Some(trouble)) => format!("no shards yet: {trouble}\n"),
+        (true, None) => "no shards: this manager runs no bot, only the pools of POOLS\n".to_owned(),
+    };
     if let Some(rescale) = &view.rescale {
         text.push_str(&format!("rescale to {}: {}\n", rescale.to, rescale.cause));
         text.push_str(&format!("  {}\n", progress(rescale)));
@@ -192,6 +201,9 @@ fn duration(seconds: f64) -> String {
 
 /// "4", or "6 of 8 and 1 of 4" while totals are mixed.
 fn totals(live: &std::collections::BTreeMap<u32, u32>) -> String {
+    if live.is_empty() {
+        return "0".to_owned();
+    }
     if let [(total, count)] = live.iter().collect::<Vec<_>>()[..]
         && total == count
     {
@@ -234,6 +246,14 @@ mod tests {
 ! no room
 ";
         assert_eq!(render(&report), expected);
+        let none = PlanView {
+            live: [].into(),
+            rescale: None,
+            proposal: None,
+        };
+        let waits = ["waiting for Discord".to_owned()];
+        assert_eq!(render_plan(&none, &waits), "no shards yet: waiting for Discord\n");
+        assert!(render_plan(&none, &[]).starts_with("no shards: "));
         assert_eq!(totals(&[(4, 3), (8, 2)].into()), "3 of 4 and 2 of 8");
     }
 }
