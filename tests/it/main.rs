@@ -48,6 +48,7 @@ mod rest;
 mod restart;
 mod resume;
 mod sessions;
+mod sim_folder;
 mod simulator;
 mod sink;
 mod stop;
