@@ -20,7 +20,7 @@ impl Bench {
             .filter_map(|shard| shard.events_per_second)
             .collect();
         // The simulator sends 40 a second, over all shards.
-        println!("events a second, by shard: {rates:.1?}");
+        eprintln!("events a second, by shard: {rates:.1?}");
         assert!(
             rates.iter().sum::<f64>() < 80.0,
             "each event counts once: {rates:?}"
