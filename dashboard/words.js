@@ -120,13 +120,3 @@ export function buckets(fleet) {
   for (const entry of found.values()) entry.waiting.sort((a, b) => (now(b, "condition_age") ?? 0) - (now(a, "condition_age") ?? 0));
   return [...found.values()].filter((entry) => entry.waiting.length).sort((a, b) => a.bucket - b.bucket);
 }
-
-/** The number of shards before the change that is under way. */
-export function formerTotal(fleet) {
-  const counts = new Map();
-  for (const { shard } of fleet.shards) {
-    const total = Number(shard.split("/")[1]);
-    if (total !== fleet.rescale?.to) counts.set(total, (counts.get(total) ?? 0) + 1);
-  }
-  return [...counts].sort((a, b) => b[1] - a[1])[0]?.[0] ?? null;
-}

@@ -28,11 +28,7 @@ pub(super) async fn plan(args: PlanArgs) -> anyhow::Result<ExitCode> {
         if args.json {
             println!("{}", String::from_utf8_lossy(&answer.body));
         } else {
-            let trouble = match view.live.is_empty() {
-                true => manager::fleet(&args.manager).await?.trouble,
-                false => Vec::new(),
-            };
-            print!("{}", render_plan(&view, &trouble));
+            print!("{}", render_plan(&view));
         }
         return Ok(ExitCode::SUCCESS);
     };
@@ -98,7 +94,7 @@ async fn follow(args: &RescaleArgs, began: Instant) -> anyhow::Result<ExitCode> 
                 return Ok(ExitCode::SUCCESS);
             }
             Ok(view) => {
-                say(args.json, &view, render_plan(&view, &[]).trim_end())?;
+                say(args.json, &view, render_plan(&view).trim_end())?;
                 anyhow::bail!("somebody else asked for another number of shards");
             }
             Err(error) => {
@@ -174,11 +170,10 @@ fn render(report: &PlanReport) -> String {
     text
 }
 
-/// `trouble` says why there may be no shards.
-fn render_plan(view: &PlanView, trouble: &[String]) -> String {
-    let mut text = match (view.live.is_empty(), trouble.first()) {
+fn render_plan(view: &PlanView) -> String {
+    let mut text = match (view.live.is_empty(), &view.waits) {
         (false, _) => format!("{} shards\n", totals(&view.live)),
-        (true, Some(trouble)) => format!("no shards yet: {trouble}\n"),
+        (true, Some(reason)) => format!("no shards yet: {reason}\n"),
         (true, None) => "no shards: this manager runs no bot, only the pools of POOLS\n".to_owned(),
     };
     if let Some(rescale) = &view.rescale {
@@ -246,14 +241,15 @@ mod tests {
 ! no room
 ";
         assert_eq!(render(&report), expected);
-        let none = PlanView {
+        let none = |waits: Option<&str>| PlanView {
             live: [].into(),
+            waits: waits.map(str::to_owned),
             rescale: None,
             proposal: None,
         };
-        let waits = ["waiting for Discord".to_owned()];
-        assert_eq!(render_plan(&none, &waits), "no shards yet: waiting for Discord\n");
-        assert!(render_plan(&none, &[]).starts_with("no shards: "));
+        let waits = none(Some("waiting for Discord"));
+        assert_eq!(render_plan(&waits), "no shards yet: waiting for Discord\n");
+        assert!(render_plan(&none(None)).starts_with("no shards: "));
         assert_eq!(totals(&[(4, 3), (8, 2)].into()), "3 of 4 and 2 of 8");
     }
 }

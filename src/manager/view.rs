@@ -130,6 +130,7 @@ pub(super) fn fleet(fleet: &Fleet, clock: &Clock) -> FleetView {
         starts_total: fleet.discord.as_ref().map(|facts| facts.starts.total),
         starts: fleet.starts_view(),
         trouble: trouble(fleet),
+        halted: fleet.halt_reason(),
         rescale: fleet.rescale_view(now),
         proposal: fleet.counting.proposal.clone(),
         restart: fleet.rolling.as_ref().map(restart_view),
