@@ -239,6 +239,7 @@ fn worker_views(fleet: &Fleet, now: Tick) -> Vec<WorkerView> {
                 Run::Running if !worker.record.condemned.is_empty() => ("lapsed", None),
                 Run::Running => ("running", None),
                 Run::Stopping => ("stopping", None),
+                Run::BackingOff { .. } if fleet.is_spare(worker, now) => ("backing_off", None),
                 Run::BackingOff { until } => ("backing_off", Some(until.since(now).as_secs_f64())),
                 Run::Halted => ("halted", None),
                 Run::Resting => ("resting", None),

@@ -51,6 +51,7 @@ mod sessions;
 mod sim_folder;
 mod simulator;
 mod sink;
+mod spare;
 mod stop;
 mod storms;
 mod systemd;
