@@ -5,7 +5,7 @@ import { call } from "./api.js";
 import { action, confirm } from "./dialog.js";
 import { announce, h, keyed, say, set } from "./dom.js";
 import { age, number, plural, some } from "./format.js";
-import { doings, formerTotal, headline } from "./words.js";
+import { doings, headline } from "./words.js";
 
 /** `app`: `{ operator, rescale(number) }`. */
 export function statusPanel(app) {
@@ -35,7 +35,7 @@ export function statusPanel(app) {
     document.title = `${fleet.ready}/${fleet.planned} · Shardman`;
     lines(trouble, fleet.trouble);
     lines(doing, doings(fleet));
-    const halted = fleet.trouble.some((line) => /halted/i.test(line)) || fleet.workers.some((worker) => worker.state === "halted");
+    const halted = fleet.halted !== null || fleet.workers.some((worker) => worker.state === "halted");
     resume.parentElement && (resume.parentElement.hidden = !halted);
     suggested.hidden = !fleet.proposal;
     say(proposal, fleet.proposal ?? "");
@@ -73,7 +73,7 @@ function rescaleProgress(app) {
     const change = fleet.rescale;
     root.hidden = !change;
     if (!change) return;
-    former = formerTotal(fleet);
+    former = change.from;
     back.disabled = former === null;
     say(title, `Changing to ${plural(change.to, "shard")}: step ${number(Math.min(change.done + 1, change.steps))} of ${number(change.steps)}`);
     progress.update(change.done, change.steps);

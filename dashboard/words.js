@@ -30,16 +30,12 @@ export const conditionOf = (row) => row.condition || row.state;
 export const of = (condition) => CONDITIONS[condition] ?? UNKNOWN;
 export const word = (condition) => String(condition ?? "").replaceAll("_", " ");
 
-/** It ended, and there is nothing left for it to hold. */
-export const unneeded = (worker) => worker.shards === 0 && !worker.pid && worker.exits === 0 && conditionOf(worker) === "backing_off";
-
 /** Group of a worker's condition. */
 export function workerGroup(worker) {
   const condition = conditionOf(worker);
-  if (unneeded(worker)) return "away";
   if (condition === "running") return "ok";
   if (condition === "starting" || condition === "stopping") return "busy";
-  if (condition === "resting") return "away";
+  if (condition === "resting" || condition === "spare") return "away";
   if (condition === "backing_off") return "wait";
   return "bad";
 }
@@ -83,7 +79,6 @@ export function doings(fleet) {
   for (const worker of fleet.workers) {
     const exit = worker.last_exit ? `: ${worker.last_exit}` : "";
     const condition = conditionOf(worker);
-    if (unneeded(worker)) continue;
     if (worker.restart_in !== null && worker.restart_in !== undefined) {
       const ends = worker.exits > 1 ? ` (${worker.exits} ends in a row${exit})` : exit && ` (it ended${exit})`;
       lines.push(`${worker.worker} is started again in ${age(now(worker, "restart_in", -1))}${ends}`);
@@ -119,14 +114,4 @@ export function buckets(fleet) {
   }
   for (const entry of found.values()) entry.waiting.sort((a, b) => (now(b, "condition_age") ?? 0) - (now(a, "condition_age") ?? 0));
   return [...found.values()].filter((entry) => entry.waiting.length).sort((a, b) => a.bucket - b.bucket);
-}
-
-/** The number of shards before the change that is under way. */
-export function formerTotal(fleet) {
-  const counts = new Map();
-  for (const { shard } of fleet.shards) {
-    const total = Number(shard.split("/")[1]);
-    if (total !== fleet.rescale?.to) counts.set(total, (counts.get(total) ?? 0) + 1);
-  }
-  return [...counts].sort((a, b) => b[1] - a[1])[0]?.[0] ?? null;
 }

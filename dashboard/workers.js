@@ -7,7 +7,7 @@ import { age, bytes, known, latency, number, plural, some } from "./format.js";
 import { compare, now } from "./live.js";
 import { restartProgress } from "./status.js";
 import { eventList } from "./timeline.js";
-import { conditionOf, of, unneeded, word, workerGroup } from "./words.js";
+import { conditionOf, of, word, workerGroup } from "./words.js";
 
 const page = (worker) => `#/worker/${encodeURIComponent(worker)}`;
 
@@ -30,8 +30,7 @@ export function workerTable(label, things = "shards") {
     const state = line.querySelector(".state");
     set(state, "data-group", workerGroup(row));
     const soon = now(row, "restart_in", -1);
-    if (unneeded(row)) say(state, "not needed");
-    else say(state, known(soon) ? `${word(conditionOf(row))}, starts in ${age(soon)}` : word(conditionOf(row)));
+    say(state, known(soon) ? `${word(conditionOf(row))}, starts in ${age(soon)}` : word(conditionOf(row)));
     const cells = line.children;
     say(cells[2], `${number(row.holding)} of ${number(row.shards)}`);
     say(cells[3], known(row.uptime) ? age(now(row, "uptime")) : "");
@@ -138,8 +137,8 @@ export function workerPage(app, name) {
     const lag = Math.max(...rows.map((row) => row.loop_lag ?? 0), 0);
     const guilds = rows.reduce((sum, row) => sum + (row.guild_count ?? 0), 0);
     list.update([
-      ["condition", unneeded(worker) ? "not needed" : word(conditionOf(worker))], ["deadline", known(worker.deadline_in) ? `in ${age(now(worker, "deadline_in", -1))}` : null],
-      ["starts again", known(worker.restart_in) && !unneeded(worker) ? `in ${age(now(worker, "restart_in", -1))}` : null],
+      ["condition", word(conditionOf(worker))], ["deadline", known(worker.deadline_in) ? `in ${age(now(worker, "deadline_in", -1))}` : null],
+      ["starts again", known(worker.restart_in) ? `in ${age(now(worker, "restart_in", -1))}` : null],
       ["pool", pool], ["pid", worker.pid ? String(worker.pid) : null], ["up", known(worker.uptime) ? age(now(worker, "uptime")) : null],
       ["memory", known(worker.memory_bytes) ? bytes(worker.memory_bytes) : null],
       ["processor", known(worker.cpu_percent) ? `${number(worker.cpu_percent)} % of a core` : null],

@@ -89,14 +89,14 @@ impl Client {
         self.ask(Method::GET, url, secret).await
     }
 
-    /// A stream of server-sent events, from behind event `seen` on. Only its
-    /// beginning must come in time.
+    /// A stream of server-sent events, from behind event `seen` on, or the answer
+    /// of who has none. Only its beginning must come in time.
     pub async fn follow(
         &self,
         url: &str,
         secret: &str,
         seen: Option<u64>,
-    ) -> Result<Response<Incoming>, CallError> {
+    ) -> Result<Result<Incoming, Answer>, CallError> {
         let mut secret = HeaderValue::from_str(secret).map_err(|_| CallError::BadSecret)?;
         secret.set_sensitive(true);
         let mut request = Request::get(url)
@@ -106,10 +106,15 @@ impl Client {
             request = request.header("last-event-id", seen);
         }
         let request = request.body(Full::default()).map_err(|_| CallError::BadUrl)?;
-        match tokio::time::timeout(TIMEOUT, self.pool.request(request)).await {
-            Ok(answer) => answer.map_err(|error| unreachable(&error)),
-            Err(_) => Err(CallError::Unreachable("no answer".to_owned())),
-        }
+        let begin = async {
+            let answer = self.pool.request(request).await;
+            let answer = answer.map_err(|error| unreachable(&error))?;
+            if answer.status().is_success() {
+                return Ok(Ok(answer.into_body()));
+            }
+            whole(answer).await.map(Err)
+        };
+        in_time(begin).await
     }
 
     pub async fn post(&self, url: &str, secret: &str) -> Result<Answer, CallError> {
@@ -154,39 +159,44 @@ impl Client {
         request
             .headers_mut()
             .insert(USER_AGENT, HeaderValue::from_static(AGENT));
-        let call = async {
-            let answer = self
-                .pool
-                .request(request)
-                .await
-                .map_err(|error| unreachable(&error))?;
-            let (head, body) = answer.into_parts();
-            let header = |name: &str| head.headers.get(name)?.to_str().ok();
-            let retry_after = header(RETRY_AFTER.as_str()).and_then(|value| value.parse().ok());
-            let remaining = header("x-ratelimit-remaining").and_then(|value| value.parse().ok());
-            let reset_after = header("x-ratelimit-reset-after").and_then(|value| value.parse().ok());
-            let log_next = header(LOG_NEXT).and_then(|value| value.parse().ok());
-            let body = Limited::new(body, ANSWER_LIMIT).collect().await;
-            let body = body
-                .map_err(|error| CallError::Unreachable(error.to_string()))?
-                .to_bytes();
-            Ok(Answer {
-                status: head.status,
-                retry_after,
-                remaining,
-                reset_after,
-                log_next,
-                body,
-            })
-        };
-        let timed = tokio::time::timeout(TIMEOUT, call).await;
-        timed.unwrap_or_else(|_| {
-            Err(CallError::Unreachable(format!(
-                "no answer in {} s",
-                TIMEOUT.as_secs()
-            )))
+        in_time(async {
+            let answer = self.pool.request(request).await;
+            whole(answer.map_err(|error| unreachable(&error))?).await
         })
+        .await
     }
+}
+
+/// An answer, read to its end.
+async fn whole(answer: Response<Incoming>) -> Result<Answer, CallError> {
+    let (head, body) = answer.into_parts();
+    let header = |name: &str| head.headers.get(name)?.to_str().ok();
+    let retry_after = header(RETRY_AFTER.as_str()).and_then(|value| value.parse().ok());
+    let remaining = header("x-ratelimit-remaining").and_then(|value| value.parse().ok());
+    let reset_after = header("x-ratelimit-reset-after").and_then(|value| value.parse().ok());
+    let log_next = header(LOG_NEXT).and_then(|value| value.parse().ok());
+    let body = Limited::new(body, ANSWER_LIMIT).collect().await;
+    let body = body
+        .map_err(|error| CallError::Unreachable(error.to_string()))?
+        .to_bytes();
+    Ok(Answer {
+        status: head.status,
+        retry_after,
+        remaining,
+        reset_after,
+        log_next,
+        body,
+    })
+}
+
+async fn in_time<T>(call: impl Future<Output = Result<T, CallError>>) -> Result<T, CallError> {
+    let timed = tokio::time::timeout(TIMEOUT, call).await;
+    timed.unwrap_or_else(|_| {
+        Err(CallError::Unreachable(format!(
+            "no answer in {} s",
+            TIMEOUT.as_secs()
+        )))
+    })
 }
 
 /// The innermost cause says most: "connection refused".

@@ -89,11 +89,12 @@ export interface ResumePoint {
   guild_count?: number;
 }
 
-/** What the beats say. `latency` and `last_event_age` are in seconds. */
+/** What the beats say. `latency` and `last_event_age` are in seconds, `event_count` is of this lease. */
 export interface Figures {
   guild_count?: number;
   latency?: number;
   last_event_age?: number;
+  event_count?: number;
   gateway?: ResumePoint;
 }
 

@@ -183,9 +183,9 @@ pub fn price(question: &Question) -> PlanReport {
     let peak_bytes = question
         .memory
         .map(|(each, _)| each.saturating_mul(u64::from(peak_shards)));
-    let seconds = steps
+    let time: Duration = steps
         .iter()
-        .map(|(_, new)| (rounds(new, bot.max_concurrency) * IDENTIFY_GAP + STEP_OVERHEAD).as_secs_f64())
+        .map(|(_, new)| rounds(new, bot.max_concurrency) * IDENTIFY_GAP + STEP_OVERHEAD)
         .sum();
     let mut refusals: Vec<String> = Vec::new();
     // To stay with what runs is always safe.
@@ -224,7 +224,7 @@ pub fn price(question: &Question) -> PlanReport {
         identifies,
         starts_free: question.starts.map(|(free, _)| free),
         starts_left: question.starts.map(|(_, left)| left),
-        seconds,
+        seconds: time.as_secs_f64(),
         peak_shards,
         peak_bytes,
         refusals,

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::count::totals;
 use crate::id::ShardId;
 use crate::lease::{Lease, LeaseTable};
 use crate::plan::Plan;
@@ -37,6 +38,9 @@ const PLAIN_READY: Duration = Duration::from_secs(30);
 /// A change of the number of shards, under way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rescale {
+    /// The number before it; the most shards have it, where several are live.
+    #[serde(default)]
+    pub from: Option<u32>,
     pub target: u32,
     /// Why it was begun, in words.
     pub cause: String,
@@ -170,7 +174,9 @@ impl Rescale {
     fn new(live: &Plan, step: Option<Step>, target: u32, cause: String) -> Option<Self> {
         let after = step.as_ref().map(|step| live.without(&step.old).with(&step.new));
         let steps = steps(after.as_ref().unwrap_or(live), target).len() + usize::from(step.is_some());
+        let others = totals(live).into_iter().filter(|(total, _)| *total != target);
         (steps > 0).then(|| Self {
+            from: others.max_by_key(|(_, count)| *count).map(|(total, _)| total),
             target,
             cause,
             steps: u32::try_from(steps).unwrap_or(u32::MAX),

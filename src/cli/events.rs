@@ -14,7 +14,6 @@ use super::manager::{self, refusal};
 use super::out::print;
 use super::terminal;
 use super::text::{self, PLAIN};
-use crate::client::Answer;
 use crate::config::{EventsArgs, ManagerArgs};
 
 /// How long the manager may be away, restarted itself, before we give up.
@@ -82,8 +81,11 @@ async fn follow(args: &EventsArgs, path: &str) -> anyhow::Result<ExitCode> {
     let mut heard = Instant::now();
     let mut first = true;
     loop {
-        let answer = match manager::follow(&args.manager, path, seen).await {
-            Ok(answer) if answer.status() != StatusCode::SERVICE_UNAVAILABLE => answer,
+        let mut body = match manager::follow(&args.manager, path, seen).await {
+            Ok(Ok(body)) => body,
+            Ok(Err(answer)) if answer.status != StatusCode::SERVICE_UNAVAILABLE => {
+                return Err(not_understood(answer.status, &answer.body).unwrap_or_else(|| refusal(&answer)));
+            }
             Err(error) if first || heard.elapsed() > AWAY => return Err(error),
             Ok(_) | Err(_) => {
                 tokio::time::sleep(TRY_EVERY).await;
@@ -91,19 +93,6 @@ async fn follow(args: &EventsArgs, path: &str) -> anyhow::Result<ExitCode> {
             }
         };
         first = false;
-        let (status, mut body) = (answer.status(), answer.into_body());
-        if !status.is_success() {
-            let body = body.collect().await?.to_bytes();
-            let answer = Answer {
-                status,
-                retry_after: None,
-                remaining: None,
-                reset_after: None,
-                log_next: None,
-                body,
-            };
-            return Err(not_understood(status, &answer.body).unwrap_or_else(|| refusal(&answer)));
-        }
         let mut waiting = Vec::new();
         // Ends with the manager; then it is asked again.
         while let Some(Ok(frame)) = body.frame().await {

@@ -2,48 +2,78 @@
 
 use anyhow::{Context as _, anyhow};
 use hyper::StatusCode;
+use hyper::body::Incoming;
 use shardman_core::wire::FleetView;
 
-use crate::client::{Answer, Client};
+use crate::client::{Answer, CallError, Client};
 use crate::config::{ConfigError, ManagerArgs, SecretSettings, kept_secret};
 
+/// What a manager says to a secret that it does not know.
+const INVALID: &str = "Invalid Token";
+
 pub(super) async fn get(args: &ManagerArgs, path: &str) -> anyhow::Result<Answer> {
-    let (secret, from) = secret(args)?;
-    let answer = Client::new()?.get(&url(args, path), &secret).await;
-    understood(args, answer.with_context(|| absent(args))?, from)
+    let (client, url) = (Client::new()?, url(args, path));
+    ask(args, async |secret| client.get(&url, secret).await).await
 }
 
 pub(super) async fn post_json(args: &ManagerArgs, path: &str, json: Vec<u8>) -> anyhow::Result<Answer> {
-    let (secret, from) = secret(args)?;
-    let answer = Client::new()?
-        .post_json(&url(args, path), Some(&secret), json)
-        .await;
-    understood(args, answer.with_context(|| absent(args))?, from)
+    let (client, url) = (Client::new()?, url(args, path));
+    ask(args, async |secret| {
+        client.post_json(&url, Some(secret), json.clone()).await
+    })
+    .await
 }
 
 pub(super) async fn post(args: &ManagerArgs, path: &str) -> anyhow::Result<Answer> {
-    let (secret, from) = secret(args)?;
-    let answer = Client::new()?.post(&url(args, path), &secret).await;
-    understood(args, answer.with_context(|| absent(args))?, from)
+    let (client, url) = (Client::new()?, url(args, path));
+    ask(args, async |secret| client.post(&url, secret).await).await
 }
 
 pub(super) async fn delete(args: &ManagerArgs, path: &str) -> anyhow::Result<Answer> {
-    let (secret, from) = secret(args)?;
-    let answer = Client::new()?.delete(&url(args, path), &secret).await;
-    understood(args, answer.with_context(|| absent(args))?, from)
+    let (client, url) = (Client::new()?, url(args, path));
+    ask(args, async |secret| client.delete(&url, secret).await).await
 }
 
-/// A stream of events, from behind event `seen` on.
+/// A stream of events, from behind event `seen` on, or what was said instead.
 pub(super) async fn follow(
     args: &ManagerArgs,
     path: &str,
     seen: Option<u64>,
-) -> anyhow::Result<hyper::Response<hyper::body::Incoming>> {
-    let (secret, _) = secret(args)?;
-    Client::new()?
-        .follow(&url(args, path), &secret, seen)
-        .await
-        .with_context(|| absent(args))
+) -> anyhow::Result<Result<Incoming, Answer>> {
+    let (client, url) = (Client::new()?, url(args, path));
+    ask_for(args, async |secret| client.follow(&url, secret, seen).await).await
+}
+
+async fn ask(
+    args: &ManagerArgs,
+    call: impl AsyncFn(&str) -> Result<Answer, CallError>,
+) -> anyhow::Result<Answer> {
+    let (Ok(answer) | Err(answer)) = ask_for(args, async |secret| {
+        let answer = call(secret).await?;
+        Ok(Err::<Answer, _>(answer))
+    })
+    .await?;
+    Ok(answer)
+}
+
+/// Asks with the secret that is set, or with those that managers made here, one
+/// after the other: which of them is the running one's, it alone can say.
+async fn ask_for<T>(
+    args: &ManagerArgs,
+    call: impl AsyncFn(&str) -> Result<Result<T, Answer>, CallError>,
+) -> anyhow::Result<Result<T, Answer>> {
+    let mut secrets = secrets(args)?;
+    let (mut secret, mut from) = secrets.next().unwrap_or_else(|| Err(no_secret()))?;
+    loop {
+        let answer = match call(&secret).await.with_context(|| absent(args))? {
+            Ok(heard) => return Ok(Ok(heard)),
+            Err(answer) => answer,
+        };
+        match secrets.next() {
+            Some(other) if is_unknown(&answer) => (secret, from) = other?,
+            Some(_) | None => return understood(args, answer, from).map(Err),
+        }
+    }
 }
 
 /// What `GET /fleet` says.
@@ -80,6 +110,11 @@ pub(super) fn nonsense(args: &ManagerArgs) -> String {
     )
 }
 
+/// Whether the manager knows another secret than this one.
+fn is_unknown(answer: &Answer) -> bool {
+    answer.status == StatusCode::FORBIDDEN && detail(answer).as_deref() == Some(INVALID)
+}
+
 /// Whether the manager and we mean the same: that it knows the secret, what it
 /// may be used for, and what is asked. Other refusals are the caller's.
 fn understood(args: &ManagerArgs, answer: Answer, from: Source) -> anyhow::Result<Answer> {
@@ -88,7 +123,7 @@ fn understood(args: &ManagerArgs, answer: Answer, from: Source) -> anyhow::Resul
     }
     let detail = detail(&answer);
     match (answer.status, detail.as_deref()) {
-        (StatusCode::FORBIDDEN, Some("Invalid Token")) => Err(anyhow!(
+        (StatusCode::FORBIDDEN, Some(INVALID)) => Err(anyhow!(
             "the manager at {} refused the secret {}: set SECRET or OPERATOR_SECRET to the manager's, or give --data-dir if it made one",
             args.url,
             from.words()
@@ -137,20 +172,27 @@ fn absent(args: &ManagerArgs) -> String {
     )
 }
 
-fn secret(args: &ManagerArgs) -> Result<(String, Source), ConfigError> {
-    let secrets = SecretSettings::from_env()?;
-    if let Some(secret) = secrets.operator {
-        return Ok((secret, Source::Operator));
+type Found = Result<(String, Source), ConfigError>;
+
+/// The secret that is set, or every one that a manager made in the data folder:
+/// one with a bot, and one on a simulated Discord.
+fn secrets(args: &ManagerArgs) -> Result<Box<dyn Iterator<Item = Found>>, ConfigError> {
+    let set = SecretSettings::from_env()?;
+    let operator = set.operator.map(|secret| (secret, Source::Operator));
+    let set = operator.or(set.secret.map(|secret| (secret, Source::Shared)));
+    if let Some(set) = set {
+        return Ok(Box::new(std::iter::once(Ok(set))));
     }
-    if let Some(secret) = secrets.secret {
-        return Ok((secret, Source::Shared));
-    }
-    for folder in [args.data_dir.clone(), args.data_dir.join("sim")] {
-        if let Some(secret) = kept_secret(&folder.join("secret"))? {
-            return Ok((secret, Source::Kept));
-        }
-    }
-    Err(ConfigError(
+    let folders = [args.data_dir.clone(), args.data_dir.join("sim")];
+    let kept = folders.into_iter().filter_map(|folder| {
+        let secret = kept_secret(&folder.join("secret")).transpose()?;
+        Some(secret.map(|secret| (secret, Source::Kept)))
+    });
+    Ok(Box::new(kept))
+}
+
+fn no_secret() -> ConfigError {
+    ConfigError(
         "SECRET is not set: set it to the manager's, or run this where the manager's DATA_DIR is".to_owned(),
-    ))
+    )
 }

@@ -171,7 +171,11 @@ fn render(report: &PlanReport) -> String {
 }
 
 fn render_plan(view: &PlanView) -> String {
-    let mut text = format!("{} shards\n", totals(&view.live));
+    let mut text = match (view.live.is_empty(), &view.waits) {
+        (false, _) => format!("{} shards\n", totals(&view.live)),
+        (true, Some(reason)) => format!("no shards yet: {reason}\n"),
+        (true, None) => "no shards: this manager runs no bot, only the pools of POOLS\n".to_owned(),
+    };
     if let Some(rescale) = &view.rescale {
         text.push_str(&format!("rescale to {}: {}\n", rescale.to, rescale.cause));
         text.push_str(&format!("  {}\n", progress(rescale)));
@@ -192,6 +196,9 @@ fn duration(seconds: f64) -> String {
 
 /// "4", or "6 of 8 and 1 of 4" while totals are mixed.
 fn totals(live: &std::collections::BTreeMap<u32, u32>) -> String {
+    if live.is_empty() {
+        return "0".to_owned();
+    }
     if let [(total, count)] = live.iter().collect::<Vec<_>>()[..]
         && total == count
     {
@@ -234,6 +241,15 @@ mod tests {
 ! no room
 ";
         assert_eq!(render(&report), expected);
+        let none = |waits: Option<&str>| PlanView {
+            live: [].into(),
+            waits: waits.map(str::to_owned),
+            rescale: None,
+            proposal: None,
+        };
+        let waits = none(Some("waiting for Discord"));
+        assert_eq!(render_plan(&waits), "no shards yet: waiting for Discord\n");
+        assert!(render_plan(&none(None)).starts_with("no shards: "));
         assert_eq!(totals(&[(4, 3), (8, 2)].into()), "3 of 4 and 2 of 8");
     }
 }

@@ -71,13 +71,14 @@ fn verdict(fleet: &FleetView) -> ExitCode {
 }
 
 /// Every shard is ready, and every child of another pool holds its slot, has
-/// done its work, or was stopped by an operator. What externals may take,
+/// done its work, has none to do, or was stopped by an operator. What externals may take,
 /// nobody has to have.
 fn is_whole(fleet: &FleetView) -> bool {
     let pool_is_whole = |pool: &PoolView| {
         let mut workers = pool.workers.iter();
         workers.all(|worker| match worker.state.as_str() {
             "running" => worker.holding == worker.shards,
+            _ if worker.condition == "spare" => true,
             state => ["resting", "stopped"].contains(&state),
         })
     };

@@ -3,7 +3,9 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::os::fd::AsFd;
 
+use rustix::process::{Signal, getpid, kill_process};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 /// Where nobody knows better.
@@ -38,13 +40,29 @@ impl Screen {
     /// If the terminal takes nothing.
     pub(super) fn open() -> io::Result<Self> {
         let coloured = anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never;
-        let screen = Self {
+        let mut screen = Self {
             coloured,
-            keyboard: single_keys(),
+            keyboard: None,
             drawn: Vec::new(),
         };
-        write(b"\x1b[?1049h\x1b[?25l")?;
+        screen.enter()?;
         Ok(screen)
+    }
+
+    /// Takes the terminal, again after [`Self::leave`].
+    pub(super) fn enter(&mut self) -> io::Result<()> {
+        self.keyboard = self.keyboard.take().or_else(single_keys);
+        self.forget();
+        write(b"\x1b[?1049h\x1b[?25l")
+    }
+
+    /// Gives it back as it was.
+    pub(super) fn leave(&mut self) {
+        // There is nobody to tell that the terminal is gone.
+        let _ = write(b"\x1b[?25h\x1b[?1049l");
+        if let Some(before) = self.keyboard.take() {
+            let _ = tcsetattr(io::stdin(), OptionalActions::Now, &before);
+        }
     }
 
     /// Shows this, from the first row on. Rows that do not fit are left out.
@@ -85,12 +103,17 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // There is nobody to tell that the terminal is gone.
-        let _ = write(b"\x1b[?25h\x1b[?1049l");
-        if let Some(before) = &self.keyboard {
-            let _ = tcsetattr(io::stdin(), OptionalActions::Now, before);
-        }
+        self.leave();
     }
+}
+
+/// Stops this process as Ctrl-Z does, until a shell continues it. Ctrl-Z itself
+/// is a signal that one may hear first, and no longer stops anybody then.
+pub(super) async fn stop_here() -> io::Result<()> {
+    let mut continued = signal(SignalKind::from_raw(Signal::CONT.as_raw()))?;
+    kill_process(getpid(), Signal::STOP)?;
+    continued.recv().await;
+    Ok(())
 }
 
 fn write(bytes: &[u8]) -> io::Result<()> {

@@ -18,7 +18,7 @@ pub(super) const BAD: Style = AnsiColor::Red.on_default().bold();
 /// The colour of a state. Its word always stands there too.
 pub(super) fn of_state(word: &str) -> Style {
     match word {
-        "ready" | "registered" | "running" | "assigned" | "leased" | "resting" | "done" => GOOD,
+        "ready" | "registered" | "running" | "assigned" | "leased" | "resting" | "spare" | "done" => GOOD,
         "silent" | "deaf" | "blocked" | "halted" | "crash_looping" | "lapsed" | "free" | "disconnected" => {
             BAD
         }

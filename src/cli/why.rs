@@ -259,6 +259,7 @@ fn of_worker(name: &str, view: Option<&WorkerView>) -> String {
     let more: Vec<_> = [pid, holds, up, next, exits].into_iter().flatten().collect();
     let state = match view.state.as_str() {
         "stopped" => format!("stopped by an operator, until `shardman start {name}`"),
+        _ if view.condition == "spare" => "spare: there is nothing for it to hold".to_owned(),
         state => state.replace('_', " "),
     };
     if more.is_empty() {

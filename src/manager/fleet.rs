@@ -183,6 +183,9 @@ impl Fleet {
         if saved.chosen != plan.counting.chosen {
             writes.push(Write::Chosen(None));
         }
+        if saved.rescale.is_some() && plan.rescale.is_none() && !plan.live.is_empty() {
+            writes.push(Write::Rescale(None));
+        }
         let ttl = settings.max_seconds;
         let resume = if settings.forget_resume_points {
             BTreeMap::default()

@@ -3,7 +3,7 @@
 
 use rustix::process::Signal;
 
-use crate::support::{Program, Shardman, Sim, Terminal, free_port, seconds, signal};
+use crate::support::{Program, Shardman, Sim, Terminal, eventually, free_port, seconds, signal};
 
 const SIZES: [(u16, u16); 2] = [(80, 24), (200, 50)];
 
@@ -115,6 +115,22 @@ fn a_watched_fleet_is_redrawn_in_place_also_over_a_restart_of_the_manager() {
     let green = |terminal: &Terminal| terminal.bytes().windows(5).any(|bytes| bytes == b"\x1b[32m");
     assert!(green(&all[0]));
     assert!(!green(&all[1]), "NO_COLOR is set");
+
+    // Ctrl-Z gives the terminal back, and `fg` takes it again.
+    for terminal in &all {
+        signal(terminal.pid(), Signal::TSTP);
+        let stat = format!("/proc/{}/stat", terminal.pid());
+        eventually(seconds(20.0), "it is stopped", || {
+            let stat = std::fs::read_to_string(&stat).unwrap();
+            (stat.contains(") T ") && !terminal.is_alternate()).then_some(())
+        });
+        assert!(terminal.rows().concat().is_empty(), "{:#?}", terminal.rows());
+        signal(terminal.pid(), Signal::CONT);
+        eventually(seconds(20.0), "it has its screen again", || {
+            terminal.is_alternate().then_some(())
+        });
+        terminal.shows(seconds(20.0), "8 of 8 shards ready");
+    }
 
     shardman.kill();
     for terminal in &all {

@@ -9,6 +9,7 @@ use rustix::process::Signal;
 
 mod directives;
 mod ends;
+mod figures;
 mod handover;
 mod install;
 
@@ -184,18 +185,7 @@ fn lives(library: &Library) {
     bench.wait_ready(2);
     wait_for_more_messages(&first);
     wait_for_more_messages(&second);
-    let fleet = bench.shardman.fleet();
-    let guilds = |fleet: &shardman_core::wire::FleetView| {
-        fleet
-            .shards
-            .iter()
-            .filter_map(|shard| shard.guild_count)
-            .sum::<i64>()
-    };
-    eventually(seconds(10.0), "every guild is counted", || {
-        (guilds(&bench.shardman.fleet()) == 20).then_some(())
-    });
-    assert!(fleet.shards.iter().all(|shard| shard.last_event_age.is_some()));
+    bench.wait_for_figures(20);
 
     signal(first.pid(), Signal::KILL);
     first.wait(seconds(5.0));
@@ -229,6 +219,7 @@ fn fails_safe(library: &Library) {
     let mut bot = bench.bot(library, library.after);
     bench.wait_ready(1);
     wait_for_more_messages(&bot);
+    bench.wait_for_figures(20);
     let killed = std::time::Instant::now();
     bench.shardman.kill();
     eventually(seconds(15.0), "it leaves the gateway", || {

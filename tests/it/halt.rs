@@ -52,6 +52,11 @@ fn a_forbidden_intent_halts_the_fleet_until_an_operator_resumes_it() {
 
     manager.kill();
     manager.start();
+    let reason = manager.fleet().halted.expect("it is halted");
+    assert!(
+        reason.contains("4014") && !reason.starts_with("halted"),
+        "{reason}"
+    );
     let_pass(seconds(3.0));
     assert_eq!(
         sim.report().identify_count,
@@ -63,6 +68,7 @@ fn a_forbidden_intent_halts_the_fleet_until_an_operator_resumes_it() {
     sim.clear_faults();
     let (code, _, error) = shardman(&manager, "resume");
     assert_eq!(code, 0, "{error}");
+    assert_eq!(manager.fleet().halted, None);
     manager.wait_ready(seconds(40.0));
     let (code, _, error) = shardman(&manager, "resume");
     assert_eq!((code, error.contains("not halted")), (1, true), "{error}");

@@ -31,6 +31,8 @@ const carried = (event, key) => event?.[key] ?? event;
 class Gateway {
   /** When the last event came in. */
   lastEvent;
+  /** How many came in. */
+  events = 0;
   /** The latest round trip of a heartbeat, in milliseconds. */
   ping;
   /** The close code with which Discord refused for good. */
@@ -66,7 +68,10 @@ class Gateway {
     ws.on('hello', () => this.#session && this.#lease.report('resuming'));
     ws.on('ready', () => this.#isReady(reportsReady));
     ws.on('resumed', () => this.#isReady(reportsReady));
-    ws.on('dispatch', () => (this.lastEvent = performance.now()));
+    ws.on('dispatch', () => {
+      this.lastEvent = performance.now();
+      this.events++;
+    });
     ws.on('heartbeat', ({ latency }) => (this.ping = latency));
     ws.on('closed', (event) => this.#closed(carried(event, 'code')));
     this.#lease.on('silent', () => this.#pause());
@@ -80,7 +85,7 @@ class Gateway {
 
   /** What the beats say of any gateway connection. */
   figures() {
-    const figures = {};
+    const figures = { event_count: this.events };
     if (this.ping >= 0) figures.latency = this.ping / 1_000;
     if (this.lastEvent) figures.last_event_age = (performance.now() - this.lastEvent) / 1_000;
     return figures;

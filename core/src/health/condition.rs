@@ -101,6 +101,8 @@ pub struct WorkerSigns {
     /// It lost a lease, and is killed for it unless it gives the shard up.
     pub lapsed: bool,
     pub crash_looping: bool,
+    /// It might be started, and there is nothing for it to hold.
+    pub spare: bool,
     pub holding: u32,
     /// The shards of it that are silent, and those whose loop is blocked.
     pub silent: u32,
@@ -133,6 +135,8 @@ pub enum WorkerCondition {
     CrashLooping,
     Halted,
     Resting,
+    /// It might run, and there is nothing for it to hold.
+    Spare,
     /// An operator stopped it.
     Stopped,
 }
@@ -150,6 +154,7 @@ impl WorkerCondition {
             Self::CrashLooping => "crash_looping",
             Self::Halted => "halted",
             Self::Resting => "resting",
+            Self::Spare => "spare",
             Self::Stopped => "stopped",
         }
     }
@@ -167,6 +172,9 @@ impl WorkerCondition {
         }
         if signs.stops {
             return (Self::Stopping, signs.killed_at);
+        }
+        if !signs.runs && signs.spare {
+            return (Self::Spare, None);
         }
         if !signs.runs {
             let condition = match signs.crash_looping {

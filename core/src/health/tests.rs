@@ -210,6 +210,7 @@ fn a_worker_is_what_its_process_and_its_shards_are() {
         stopped: false,
         lapsed: false,
         crash_looping: false,
+        spare: false,
         holding: 2,
         silent: 0,
         blocked: 0,
@@ -254,6 +255,8 @@ fn a_worker_is_what_its_process_and_its_shards_are() {
             "crash_looping",
             Some(Tick(7)),
         ),
+        (WorkerSigns { spare: true, ..gone }, "spare", None),
+        (WorkerSigns { spare: true, ..runs }, "running", None),
         (WorkerSigns { halted: true, ..gone }, "halted", None),
     ];
     for (signs, expected, until) in cases {

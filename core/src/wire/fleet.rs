@@ -20,6 +20,10 @@ pub struct FleetView {
     pub starts: StartsView,
     /// What keeps the fleet from being whole, in words.
     pub trouble: Vec<String>,
+    /// Why nothing is started until an operator resumes the fleet; none where it
+    /// is not halted.
+    #[serde(default)]
+    pub halted: Option<String>,
     /// The change of the number of shards that is under way.
     #[serde(default)]
     pub rescale: Option<RescaleView>,

@@ -18,6 +18,9 @@ pub struct PlanRequest {
 pub struct PlanView {
     /// How many shards of each total are live.
     pub live: BTreeMap<u32, u32>,
+    /// Why no shards are planned yet; none where some are, and where none will.
+    #[serde(default)]
+    pub waits: Option<String>,
     /// The change that is under way.
     pub rescale: Option<RescaleView>,
     /// Another number that is due, and why.
@@ -27,6 +30,9 @@ pub struct PlanView {
 /// A change of the number of shards, under way.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RescaleView {
+    /// The number before it; unknown where an older manager began it.
+    #[serde(default)]
+    pub from: Option<u32>,
     pub to: u32,
     pub cause: String,
     pub steps: u32,

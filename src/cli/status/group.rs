@@ -119,6 +119,9 @@ fn spread(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
     })
 }
 
+/// What a worker may be for long without anything being wrong.
+const WELL: [&str; 3] = ["running", "resting", "spare"];
+
 /// Workers, in the order of the table's columns.
 pub(super) fn workers(workers: &[WorkerView], few: usize) -> Vec<[Text; 7]> {
     if workers.len() <= few {
@@ -127,14 +130,14 @@ pub(super) fn workers(workers: &[WorkerView], few: usize) -> Vec<[Text; 7]> {
     // Those that do what they should are one row, the others are few.
     let is_well = |worker: &&WorkerView| {
         let condition = worker_condition(worker);
-        ["running", "resting"].contains(&condition) && worker.exits == 0
+        WELL.contains(&condition) && worker.exits == 0
     };
     let (well, others): (Vec<_>, Vec<_>) = workers.iter().partition(is_well);
     let mut rows: Vec<_> = others.iter().take(FEW).map(|worker| worker_row(worker)).collect();
     if others.len() > FEW {
         rows.push(row_of_workers("others", &others[FEW..]));
     }
-    for condition in ["running", "resting"] {
+    for condition in WELL {
         let alike: Vec<_> = well
             .iter()
             .copied()

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use shardman_core::wall::rfc3339_micros;
 use shardman_core::wire::FleetView;
 use tokio::signal::unix::{SignalKind, signal};
@@ -33,6 +34,7 @@ pub(super) async fn watch(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     };
     let mut signals = Signals::new()?;
     let mut resized = signal(SignalKind::window_change())?;
+    let mut suspended = signal(SignalKind::from_raw(Signal::TSTP.as_raw()))?;
     let mut keys = terminal::keys();
     let mut tick = tokio::time::interval(LOOK_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -49,6 +51,11 @@ pub(super) async fn watch(args: &StatusArgs) -> anyhow::Result<ExitCode> {
                 Some(_) => {}
             },
             _ = resized.recv() => screen.forget(),
+            _ = suspended.recv() => {
+                screen.leave();
+                terminal::stop_here().await?;
+                screen.enter()?;
+            }
             _ = tick.tick() => {
                 let answer = tokio::select! {
                     answer = tokio::time::timeout(SLOWEST_LOOK, look(args)) => answer,

@@ -69,9 +69,12 @@ impl FirstPlan {
         }
         let max_shards = settings.max_shards();
         // An operator's word holds until MAX_SHARDS says something new.
-        let chosen = saved.chosen.filter(|chosen| chosen.max_shards == max_shards);
+        // What was said to another simulator, which is gone, says nothing of this.
+        let is_new = settings.forget_resume_points && max_shards.is_none();
+        let said = |chosen: &ChosenCount| !is_new && chosen.max_shards == max_shards;
+        let chosen = saved.chosen.filter(said);
         let wanted = chosen.map(|chosen| chosen.total).or(max_shards);
-        let runs = !saved.leases.is_empty() || saved.rescale.is_some();
+        let runs = !saved.leases.is_empty() || (saved.rescale.is_some() && !is_new);
         let counting = Counting {
             chosen,
             ..Counting::default()

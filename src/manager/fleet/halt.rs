@@ -74,6 +74,11 @@ impl Fleet {
         any
     }
 
+    /// The reason of a halt, alone.
+    pub(in crate::manager) fn halt_reason(&self) -> Option<String> {
+        self.halted.as_ref().map(|halt| halt.reason.clone())
+    }
+
     /// Why nothing is started, while that is so.
     pub(in crate::manager) fn halted_because(&self) -> Option<String> {
         self.halted

@@ -244,6 +244,7 @@ impl Fleet {
     pub(in crate::manager) fn plan_view(&self, now: Tick) -> PlanView {
         PlanView {
             live: count::totals(&self.live),
+            waits: self.waits_for_discord().filter(|_| self.live.is_empty()),
             rescale: self.rescale_view(now),
             proposal: self.counting.proposal.clone(),
         }
@@ -254,6 +255,7 @@ impl Fleet {
         let step = rescale.step.as_ref();
         let shards = |plan: &Plan| plan.iter().collect::<Vec<_>>();
         Some(RescaleView {
+            from: rescale.from,
             to: rescale.target,
             cause: rescale.cause.clone(),
             steps: rescale.steps,

@@ -59,6 +59,8 @@ const WORKER_CONDITIONS: &[&str] = &[
     "crash_looping",
     "halted",
     "resting",
+    "spare",
+    "stopped",
 ];
 
 /// How many more may have series of their own, and how many have none.

@@ -107,7 +107,7 @@ fn every_page_and_dialog_is_accessible_in_light_and_dark() {
 
 /// One page in four ways.
 #[track_caller]
-fn check(page: &mut Browser, rules: &str, name: &str) {
+pub(super) fn check(page: &mut Browser, rules: &str, name: &str) {
     for scheme in ["light", "dark"] {
         for (device, (width, height)) in [("desk", DESK), ("phone", PHONE)] {
             page.look(scheme, width, height);

@@ -101,6 +101,7 @@ class Holder:
         self.ready = False
         self.listed = False
         self.last_event: float | None = None
+        self.events = 0
         self.failures = 0
         self.give_up_at = 0.0
         self.hand_over = lease.resume if resume and not self._is_auto_sharded() else None
@@ -230,6 +231,7 @@ class Holder:
     def _dispatch(self, event: str, /, *args: Any, **kwargs: Any) -> None:
         if event == "socket_event_type":
             self.last_event = now()
+            self.events += 1
             if args[0] in ("READY", "RESUMED"):
                 self.failures, self.ready = 0, True
                 self.listed = self.listed or args[0] == "READY"
@@ -245,7 +247,7 @@ class Holder:
 
     def _figures(self) -> Mapping[str, Any]:
         client = self.client
-        figures: dict[str, Any] = {}
+        figures: dict[str, Any] = {"event_count": self.events}
         if self.listed:
             figures["guild_count"] = len(client.guilds)
         if math.isfinite(client.latency):

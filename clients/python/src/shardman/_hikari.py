@@ -85,6 +85,7 @@ class Holder:
         self.socket: Guard | None = None
         self.guilds: set[str] | None = None
         self.last_event: float | None = None
+        self.events = 0
         self.leaving: asyncio.Task[None] | None = None
         lease.figures = self._figures
         lease.on_silent = self._drop
@@ -165,7 +166,7 @@ class Holder:
         self.socket = Guard(transport, self) if transport is not None else None
 
     def _figures(self) -> Mapping[str, Any]:
-        figures: dict[str, Any] = {}
+        figures: dict[str, Any] = {"event_count": self.events}
         if self.guilds is not None:
             figures["guild_count"] = len(self.guilds)
         if self.last_event is not None:
@@ -189,6 +190,7 @@ class Holder:
     def observe(self, payload: Mapping[str, Any]) -> None:
         """Take note of an event."""
         self.last_event = now()
+        self.events += 1
         name, data = payload.get("t"), payload.get("d") or {}
         if name == "READY":
             self.guilds = {guild["id"] for guild in data["guilds"]}

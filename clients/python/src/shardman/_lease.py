@@ -54,7 +54,7 @@ class Lease:
         resume: Where the last holder of this shard stopped, if Discord may still know its session.
         gateway_url: Where Discord's gateway is, if the manager knows.
         figures: What the beats say: `guild_count`, `latency` in seconds, `gateway` (a resume point),
-            `last_event_age` in seconds. Called before each beat.
+            `last_event_age` in seconds, `event_count` of this lease. Called before each beat.
         on_silent: Called when the manager was silent too long: close the gateway, resumably, at once.
         on_reconnect: Called when the manager wants the shard on another gateway connection.
     """

@@ -8,7 +8,7 @@ use shardman_core::lease::DRAIN_WITHIN;
 use shardman_core::restart::RestartPolicy;
 use shardman_core::{ShardId, Tick, WorkerId};
 
-use super::super::{Fleet, Run};
+use super::super::{Fleet, Run, Worker};
 
 /// One shard.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +61,13 @@ impl Fleet {
         self.health.watches.get(&shard)?.hearing.shortest(floor, now)
     }
 
+    /// Whether it may be started, and nobody needs it.
+    pub(in crate::manager) fn is_spare(&self, worker: &Worker, now: Tick) -> bool {
+        let due = matches!(worker.run, Run::BackingOff { until } if until <= now);
+        let given_up = worker.record.shards == 0;
+        due && !worker.restarts_at_once && (given_up || self.table.free_count() == 0)
+    }
+
     /// What is known of every worker. A look at each lease, so for views alone.
     pub(in crate::manager) fn worker_signs(&self, now: Tick) -> BTreeMap<WorkerId, WorkerSigns> {
         let mut silent: BTreeMap<&WorkerId, u32> = BTreeMap::new();
@@ -93,6 +100,7 @@ impl Fleet {
                 rests: worker.run == Run::Resting,
                 stopped: worker.run == Run::Stopped,
                 lapsed: worker.run == Run::Running && !worker.record.condemned.is_empty(),
+                spare: self.is_spare(worker, now),
                 crash_looping: worker.restarts.crash_looping(&policy),
                 holding: held.get(id).copied().unwrap_or(0),
                 silent: count(&silent, id),
