@@ -274,7 +274,10 @@ fn the_kubernetes_file_names_what_there_is() {
     for file in ["kubernetes.yml", "../docs/DEPLOY.md"] {
         let all = fs::read_to_string(deploy(file)).unwrap();
         let created = all.find(&command).unwrap_or_else(|| panic!("{file}: {command}"));
-        assert!(created < all.find("kubectl apply -f deploy/kubernetes.yml").unwrap(), "{file}");
+        assert!(
+            created < all.find("kubectl apply -f deploy/kubernetes.yml").unwrap(),
+            "{file}"
+        );
     }
 }
 
@@ -349,7 +352,6 @@ fn the_process_of_the_image_runs_a_fleet_is_healthy_and_stops_and_the_next_one_r
         }
         let path = std::env::var("PATH").unwrap();
         program
-            .env("SHARDMAN_URL", &format!("http://127.0.0.1:{port}"))
             .env("DISCORD_API_URL", &sim.url())
             .env("PATH", &format!("{}:{path}", folder.path().display()))
     };
