@@ -23,7 +23,7 @@ mod up;
 
 pub use commands::{
     AskArgs, CheckArgs, CompletionsArgs, EventsArgs, LogsArgs, ManArgs, ManagerArgs, PlanArgs, RescaleArgs,
-    RestartArgs, StartArgs, StatusArgs, StopArgs, WhyArgs,
+    RestartArgs, StartArgs, StatusArgs, StopArgs, WhyArgs, reachable,
 };
 pub use dotenv::{Dotenv, load_dotenv};
 pub use parse::{DiscordApi, Workers};
@@ -114,7 +114,7 @@ pub enum Stop {
 /// The command line with the environment under it, which has `.env` in it.
 pub fn parse(args: impl IntoIterator<Item = OsString>, dotenv: &Dotenv) -> Result<Cli, Stop> {
     let args: Vec<OsString> = args.into_iter().collect();
-    let mut command = without_empty_variables(Cli::command());
+    let mut command = commands::ask_where_it_listens(without_empty_variables(Cli::command()));
     let matches = command
         .try_get_matches_from_mut(args.clone())
         .map_err(|error| explain(error, &command))?;

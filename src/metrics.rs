@@ -5,12 +5,14 @@
 //! not kept here; `manager::metrics` reads it off when it is asked.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 
 use prometheus::core::Collector;
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts};
 use shardman_core::timeline::Kind;
 
 use crate::manager::{BeatError, ConnectError};
+use crate::supervisor::usage::MostSeen;
 
 mod families;
 
@@ -127,6 +129,8 @@ pub struct Metrics {
     pub(crate) commit: Histogram,
     pub(crate) commit_failures: IntCounter,
     pub(crate) turn: Histogram,
+    /// What runs of workers were seen to use.
+    pub(crate) used: Mutex<MostSeen>,
 }
 
 /// One route's requests, found once.
@@ -204,6 +208,7 @@ impl Metrics {
                 "Time of the decisions of one turn of the manager, without its commit",
                 &TURN_SECONDS,
             ),
+            used: Mutex::default(),
         };
         for end in AlertEnd::ALL {
             metrics.alerts(end, 0);

@@ -1,6 +1,6 @@
 //! `shardman up`: wires the manager, its HTTP API, its children and Discord.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -19,7 +19,7 @@ mod reload;
 
 use super::{EXIT_CONFIG, Signals, progress};
 use crate::alerts::{Alerting, Targets};
-use crate::config::{ConfigError, DiscordApi, SecretSettings, UpArgs, Workers, pool_settings};
+use crate::config::{ConfigError, DiscordApi, SecretSettings, UpArgs, Workers, pool_settings, reachable};
 use crate::http::{self, HttpState};
 use crate::manager::{
     Alert, Count, Manager, ManagerHandle, PoolSettings, Register, RestartRule, Secrets, Settings,
@@ -330,16 +330,6 @@ fn own_executable() -> anyhow::Result<PathBuf> {
     // It was replaced already, since we began a moment ago.
     let replaced = path.to_str().and_then(|path| path.strip_suffix(" (deleted)"));
     Ok(replaced.map_or_else(|| path.clone(), PathBuf::from))
-}
-
-/// Where a child of this host reaches a listener that may listen everywhere.
-fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
-    };
-    SocketAddr::new(ip, address.port())
 }
 
 fn listen_error(address: SocketAddr, error: &std::io::Error) -> ConfigError {

@@ -1,9 +1,10 @@
 //! The flags of the commands that talk to a running manager.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Arg, Args, Command};
 use clap_complete::Shell;
 use shardman_core::plan::MAX_SHARDS;
 
@@ -262,10 +263,39 @@ pub struct ManArgs {
     pub out: Option<PathBuf>,
 }
 
+/// Where this host reaches a listener that may listen everywhere.
+pub fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+/// The address of a manager with this `LISTEN`. What makes no sense there is
+/// for `up` to refuse, and a port that is any free one tells nothing.
+fn url_of(listen: &str) -> Option<String> {
+    let address = reachable(parse::address(listen).ok()?);
+    (address.port() != 0).then(|| format!("http://{address}"))
+}
+
+/// Commands that find `LISTEN` in the environment look for the manager there.
+pub(super) fn ask_where_it_listens(command: Command) -> Command {
+    let Some(url) = std::env::var("LISTEN").ok().and_then(|listen| url_of(&listen)) else {
+        return command;
+    };
+    let look_there = move |arg: Arg| match arg.get_id() == "url" {
+        true => arg.default_value(url.clone()),
+        false => arg,
+    };
+    command.mut_subcommands(move |subcommand| subcommand.mut_args(look_there.clone()))
+}
+
 /// Which manager to ask.
 #[derive(Args, Clone, Debug)]
 pub struct ManagerArgs {
-    /// Where the manager's HTTP API is.
+    /// Where the manager's HTTP API is; unset, where `LISTEN` says.
     #[arg(
         long,
         env = "SHARDMAN_URL",
@@ -277,4 +307,24 @@ pub struct ManagerArgs {
     /// The manager's data folder, for the secret it made if none was set.
     #[arg(long, env = "DATA_DIR", default_value = "data", value_name = "FOLDER")]
     pub data_dir: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_manager_that_listens_everywhere_is_asked_on_this_host() {
+        for (listen, url) in [
+            ("127.0.0.1:9000", Some("http://127.0.0.1:9000")),
+            ("0.0.0.0:9000", Some("http://127.0.0.1:9000")),
+            ("[::]:9000", Some("http://[::1]:9000")),
+            ("10.1.2.3:80", Some("http://10.1.2.3:80")),
+            ("127.0.0.1:0", None),
+            ("9000", None),
+            ("", None),
+        ] {
+            assert_eq!(url_of(listen).as_deref(), url, "{listen}");
+        }
+    }
 }

@@ -86,7 +86,7 @@ impl ManagerHandle {
             pool(&mut families, seen);
             members::shards(&mut families, seen, &mut room);
         }
-        members::workers(&mut families, &seen, &mut room);
+        members::workers(&mut families, &seen, &self.shared.metrics.used, &mut room);
         room.tell(&mut families);
         families.into_text()
     }

@@ -43,6 +43,24 @@ impl Usages {
     }
 }
 
+/// The most processor time that each run was ever seen to have used. A sum over
+/// processes goes down when one of them ends that nobody waited for; a counter
+/// may not.
+#[derive(Debug, Default)]
+pub(crate) struct MostSeen(BTreeMap<i32, f64>);
+
+impl MostSeen {
+    /// Keeps those of sessions that are still there, and never lets one go down.
+    pub(crate) fn raise(&mut self, found: &mut BTreeMap<i32, Usage>) {
+        self.0.retain(|session, _| found.contains_key(session));
+        for (session, usage) in found {
+            let most = self.0.entry(*session).or_default();
+            *most = most.max(usage.cpu_seconds);
+            usage.cpu_seconds = *most;
+        }
+    }
+}
+
 /// The part of one core that was used meanwhile. What has ended takes its time
 /// with it.
 fn percent(earlier: &Usage, now: &Usage, passed: Duration) -> Option<f64> {
@@ -132,6 +150,22 @@ mod tests {
         assert_eq!(used(1.0, 6.0), Some(50.0));
         assert_eq!(used(6.0, 1.0), Some(0.0), "a process of it has ended");
         assert_eq!(percent(&at(0.0), &at(1.0), Duration::ZERO), None);
+    }
+
+    #[test]
+    fn processor_time_of_a_run_does_not_go_down_and_a_new_run_begins_anew() {
+        let mut most = MostSeen::default();
+        let mut look = |session, cpu_seconds| {
+            let usage = Usage {
+                resident_bytes: 1,
+                cpu_seconds,
+            };
+            let mut found = BTreeMap::from([(session, usage)]);
+            most.raise(&mut found);
+            found[&session].cpu_seconds
+        };
+        assert_eq!([look(7, 5.0), look(7, 3.0), look(7, 6.0)], [5.0, 5.0, 6.0]);
+        assert_eq!([look(8, 1.0), look(7, 2.0)], [1.0, 2.0]);
     }
 
     #[test]

@@ -118,6 +118,8 @@ fn the_metrics_say_what_the_fleet_says_before_and_after_a_worker_is_killed() {
     let before = agreeing(&shardman);
     assert!((before.sum("shardman_identify_permits_total", &[]) - 4.0).abs() < 0.1);
     assert!((before.sum("shardman_identify_wait_seconds_count", &[]) - 4.0).abs() < 0.1);
+    // A rule for what never happened yet needs a zero to compare with.
+    assert!(before.text.contains("condition=\"stopped\""), "{}", before.text);
     let (worker, pid) = shardman.workers().remove(0);
     let of = [("worker", &*worker)];
     let memory = before.sum("shardman_worker_resident_memory_bytes", &of);

@@ -2,12 +2,13 @@
 //! each state. Those of single ones are bounded, whatever the fleet's size.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
 
 use shardman_core::wire::{ShardView, WorkerView};
 
 use super::{Seen, number};
 use crate::metrics::Families;
-use crate::supervisor::usage;
+use crate::supervisor::usage::{self, MostSeen};
 
 /// Shards with series of their own, over all pools, and workers. What is beyond
 /// is counted in the sums alone.
@@ -58,6 +59,7 @@ const WORKER_CONDITIONS: &[&str] = &[
     "backing_off",
     "crash_looping",
     "halted",
+    "stopped",
     "resting",
     "spare",
     "stopped",
@@ -169,10 +171,16 @@ fn shard(families: &mut Families, seen: &Seen, view: &ShardView) {
     }
 }
 
-pub(super) fn workers(families: &mut Families, seen: &[Seen], room: &mut Room) {
+pub(super) fn workers(families: &mut Families, seen: &[Seen], used: &Mutex<MostSeen>, room: &mut Room) {
     let all = || seen.iter().flat_map(|seen| &seen.view.workers);
     let sessions: BTreeSet<_> = all().filter_map(|worker| worker.pid).collect();
-    let usage = usage::of_sessions(&sessions);
+    let usage = {
+        // Two who ask at once must not tell an older sum after a newer one.
+        let mut used = used.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut usage = usage::of_sessions(&sessions);
+        used.raise(&mut usage);
+        usage
+    };
     for seen in seen {
         let pool = seen.pool.as_str();
         let workers = &seen.view.workers;

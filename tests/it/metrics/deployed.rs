@@ -128,7 +128,16 @@ fn promtool_has_nothing_to_say_to_the_metrics_the_rules_and_the_configuration() 
     configure(folder.path(), shardman.address);
     fs::write(folder.path().join("metrics.txt"), &scrape.text).unwrap();
     let tests = read("tests/it/metrics/alerts.test.yml");
-    fs::write(folder.path().join("alerts.test.yml"), tests).unwrap();
+    fs::write(folder.path().join("alerts.test.yml"), &tests).unwrap();
+    // What it computes of queries is computed of the dashboard's.
+    let dashboard = expressions(&serde_json::from_str(&read("deploy/grafana.json")).unwrap());
+    let queries = tests
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- expr: "));
+    for query in queries.map(|query| query.trim_matches('\'')) {
+        let same = |of: &String| of.replace("$instance", ".+").replace("$__rate_interval", "5m") == query;
+        assert!(dashboard.iter().any(same), "the dashboard does not ask {query}");
+    }
     for (script, says) in [
         ("promtool check metrics < metrics.txt", ""),
         ("promtool check rules --lint-fatal alerts.rules.yml", "SUCCESS"),
