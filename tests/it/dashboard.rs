@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::support::{Browser, How, SECRET, Shardman, Sim, eventually, post, seconds, signal, tools};
 
 mod looks;
+mod truth;
 
 /// A fleet on a simulated Discord, and beside it a pool whose process prints
 /// what a page must not take for its own.
