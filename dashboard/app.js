@@ -10,6 +10,7 @@ import { overview } from "./overview.js";
 import { shardPanel } from "./shard.js";
 import { signIn } from "./signin.js";
 import { Timeline } from "./timeline.js";
+import { title } from "./words.js";
 import { workerPage } from "./workers.js";
 
 const main = document.getElementById("main");
@@ -83,6 +84,7 @@ function draw() {
   if (!app.view) route();
   app.view.update(app.live.fleet);
   app.panel?.update(app.live.fleet);
+  document.title = title(app.live.fleet);
 }
 
 /** What grows older without news. */
@@ -95,8 +97,11 @@ function tick() {
 }
 
 function freshness() {
-  if (!app || document.hidden) return;
+  if (!app) return;
   const { connected, fleet } = app.live;
+  // Of a tab that nobody sees the title is what is seen.
+  if (!connected || document.hidden) document.title = title(null);
+  if (document.hidden) return;
   // Told once; the seconds that pass are there to be seen.
   if (fleet && bar.dataset.link && (bar.dataset.link === "live") !== connected) {
     announce(connected ? "The connection is back." : "The connection is lost. What is shown grows old.");
@@ -106,6 +111,8 @@ function freshness() {
   if (connected) return say(link, "live");
   const soon = app.live.retryAt === null ? null : (app.live.retryAt - performance.now()) / 1000;
   const next = soon === null || soon < 1 ? "trying again" : `next try in ${age(soon)}`;
+  const { refusal } = app.live;
+  if (refusal) return say(link, `not connected: ${refusal}; ${next}`);
   say(link, fleet ? `connection lost: this is ${age(app.live.age())} old, ${next}` : `connecting, ${next}`);
 }
 
@@ -163,6 +170,7 @@ function ask(said) {
   form.focus();
 }
 
+document.addEventListener("visibilitychange", freshness);
 session.addEventListener("gone", () => app && ask("You are no longer signed in."));
 window.addEventListener("hashchange", () => (location.hash.startsWith("#share=") ? arrive() : route()));
 
@@ -172,10 +180,14 @@ async function arrive() {
   if (share) {
     history.replaceState(null, "", "/#/");
     end();
+    // Whoever may do more already, in this tab or another, stays that.
+    const standing = await call("GET", "/sign-in").then(({ role }) => role, () => null);
+    if (standing === "operator") return begin(standing);
     try {
       const { role } = await call("POST", "/sign-in", { share: decodeURIComponent(share) });
       return begin(role);
     } catch (error) {
+      if (standing !== null) return begin(standing);
       return ask(error instanceof ApiError && error.status !== 0 ? `This link does not work (any more): ${error.message}` : error.message);
     }
   }

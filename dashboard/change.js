@@ -115,6 +115,6 @@ export function shareDialog() {
     link.focus();
   }, { kind: "primary" });
   openDialog("Let others look", h("form", { method: "dialog", onsubmit: (event) => { event.preventDefault(); make.button.click(); } },
-    h("p", {}, "A link shows this page to whoever has it: the fleet, its story and its logs, without any button that works."),
+    h("p", {}, "A link shows this page to whoever has it: the fleet, its story and its logs, without any button that works. It ends with its time, and before that only with the secret: whoever changes that ends every link and every session."),
     h("div", { class: "field" }, h("label", { for: "days" }, "Days that it is good for"), days), h("div", { class: "buttons" }, make.root), result));
 }

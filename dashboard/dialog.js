@@ -10,7 +10,7 @@ export function openDialog(title, content, { side = false, closed } = {}) {
   const id = `dialog-${(count += 1)}`;
   const close = h("button", { type: "button", class: "close", "aria-label": "Close", onclick: () => dialog.close() }, "✕");
   const dialog = h("dialog", { class: side ? "side" : null, "aria-labelledby": id },
-    h("div", { class: "head" }, h("h2", { id, tabindex: "-1" }, title), close), content);
+    h("div", { class: "head" }, h("h2", { id, tabindex: "-1" }, title), close), content, h("div", { class: "said hidden", role: "status" }));
   // A click beside it closes it too.
   dialog.addEventListener("pointerdown", (event) => {
     if (event.target !== dialog) return;

@@ -82,7 +82,9 @@ export function facts() {
   };
 }
 
-/** Tells those who cannot see what changed. */
+/** Tells those who cannot see what changed. Beside an open dialog nothing is
+ *  read out, so each has a place of its own for it. */
 export function announce(text) {
-  say(document.getElementById("said"), text);
+  const dialog = [...document.querySelectorAll("dialog:modal")].at(-1);
+  say(dialog?.querySelector(".said") ?? document.getElementById("said"), text);
 }

@@ -24,7 +24,7 @@ export function age(seconds) {
 const join = (large, unit, small, smaller) => (small === 0 ? `${large} ${unit}` : `${large} ${unit} ${small} ${smaller}`);
 
 /** Milliseconds; a latency comes in seconds. */
-export const ms = (value) => (known(value) ? `${whole.format(value)} ms` : "–");
+export const ms = (value) => (known(value) ? `${value < 10 ? Number(value.toFixed(value < 1 ? 2 : 1)) : whole.format(value)} ms` : "–");
 export const latency = (seconds) => (known(seconds) && seconds >= 0 ? ms(seconds * 1000) : "–");
 
 export function rate(value) {

@@ -6,13 +6,16 @@ import { ApiError, send, session } from "./api.js";
 const FIRST_WAIT = 500;
 const LONGEST_WAIT = 15_000;
 
-/** A stream on which nothing was heard for so long is tested. */
-const QUIET = 20_000;
+/** A stream on which nothing was heard for so long is lost: a beat comes every
+ *  ten seconds. Only the stream itself can tell, a new connection may well work. */
+const QUIET = 35_000;
 
 export class Live extends EventTarget {
   fleet = null;
   connected = false;
   retryAt = null;
+  /** Why there is no stream, in the manager's words. */
+  refusal = null;
   #heard = 0;
   #source = null;
   #wait = FIRST_WAIT;
@@ -65,23 +68,43 @@ export class Live extends EventTarget {
 
   #open() {
     if (!this.#running || document.hidden) return;
+    this.#close();
     const source = new EventSource("/fleet/live");
     this.#source = source;
     this.retryAt = null;
     const take = (apply) => (event) => {
       if (source !== this.#source) return;
-      apply(JSON.parse(event.data));
       this.#heard = performance.now();
       this.#wait = FIRST_WAIT;
+      this.refusal = null;
+      apply?.(JSON.parse(event.data));
       if (!this.connected) {
         this.connected = true;
         this.dispatchEvent(new Event("connection"));
       }
-      this.dispatchEvent(new Event("fleet"));
+      if (apply) this.dispatchEvent(new Event("fleet"));
     };
     source.addEventListener("fleet", take((fleet) => this.#whole(fleet)));
     source.addEventListener("change", take((change) => this.#change(change)));
-    source.addEventListener("error", () => source === this.#source && this.#lost());
+    source.addEventListener("beat", take(null));
+    source.addEventListener("error", () => {
+      if (source !== this.#source) return;
+      const refused = source.readyState === EventSource.CLOSED;
+      this.#lost();
+      if (refused) this.#ask();
+    });
+  }
+
+  /** A refused stream tells no reason; the same request without it does. */
+  async #ask() {
+    try {
+      const response = await send("GET", "/fleet/live", undefined, { watch: false });
+      await response.body?.cancel();
+    } catch (error) {
+      if (this.connected || error.status !== 503) return;
+      this.refusal = error.message;
+      this.dispatchEvent(new Event("connection"));
+    }
   }
 
   #lost() {
@@ -95,7 +118,6 @@ export class Live extends EventTarget {
     this.dispatchEvent(new Event("connection"));
   }
 
-  /** A refused stream tells no reason; a plain question does. */
   async #again() {
     try {
       const response = await send("GET", "/sign-in", undefined, { watch: false });
@@ -107,15 +129,8 @@ export class Live extends EventTarget {
     this.#open();
   }
 
-  async #test() {
-    if (!this.connected || document.hidden || this.age() * 1000 < QUIET) return;
-    const source = this.#source;
-    try {
-      await fetch("/health", { cache: "no-store", signal: AbortSignal.timeout(5000) });
-      if (source === this.#source) this.#heard = performance.now();
-    } catch {
-      if (source === this.#source) this.#lost();
-    }
+  #test() {
+    if (this.connected && !document.hidden && this.age() * 1000 > QUIET) this.#lost();
   }
 
   #whole(fleet) {

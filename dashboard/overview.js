@@ -3,11 +3,12 @@
 import { get } from "./api.js";
 import { bucketPanel, budgetPanel } from "./budget.js";
 import { h, say } from "./dom.js";
-import { compact, ms, rate } from "./format.js";
+import { compact, known, ms, rate, time } from "./format.js";
 import { shardGrid } from "./grid.js";
 import { plot } from "./plot.js";
 import { statusPanel } from "./status.js";
 import { timelinePanel } from "./timeline.js";
+import { onlyPools } from "./words.js";
 import { poolsPanel, workersPanel } from "./workers.js";
 
 const EVERY = 10_000;
@@ -22,9 +23,17 @@ export function overview(app) {
   const line = bucketPanel();
   const plots = plotsPanel();
   const parts = [status, grid, workers, pools, budget, line];
+  const side = h("div", {}, plots.root, budget.root, line.root);
   const root = h("div", { class: "page" }, status.root, h("div", { class: "columns" },
-    h("div", {}, grid.root, workers.root, pools.root, timeline.root), h("div", {}, plots.root, budget.root, line.root)));
-  return { root, update: (fleet) => parts.forEach((part) => part.update(fleet)), close() {
+    h("div", {}, grid.root, workers.root, pools.root, timeline.root), side));
+
+  function update(fleet) {
+    const none = onlyPools(fleet);
+    for (const part of [grid.root, workers.root, side]) part.hidden = none;
+    parts.forEach((part) => part.update(fleet));
+  }
+
+  return { root, update, close() {
     timeline.close();
     plots.close();
   } };
@@ -57,7 +66,11 @@ function plotsPanel() {
     try {
       const past = await get(`/history?seconds=${seconds}`);
       if (turn !== asked) return;
-      said.hidden = true;
+      // What is older than the manager is not remembered.
+      const values = past.series.shards_total ?? [];
+      const first = values.findIndex(known);
+      said.hidden = first < 2;
+      if (first >= 2) say(said, `Since the manager's start, ${time((past.end - (values.length - first) * past.step_seconds) * 1000)}.`);
       for (const each of plots) each.update({ end: past.end * 1000, step: past.step_seconds, seconds, values: past.series });
     } catch (error) {
       if (turn !== asked) return;

@@ -2,7 +2,7 @@
 // keys, and the same in words for who cannot see it.
 
 import { h, set, say, svg } from "./dom.js";
-import { age, known, moment, tick } from "./format.js";
+import { age, known, moment, tick, time } from "./format.js";
 
 const HEIGHT = 128;
 const PAD = { left: 52, right: 8, top: 8, bottom: 20 };
@@ -69,7 +69,9 @@ export function plot({ title, lines, format, whole = false, fromLowest = false }
   function tell() {
     if (!data || data.count === 0) return say(readout, "");
     const shown = at ?? data.last;
-    const when = at === null ? "" : `${moment(timeOf(shown))}: `;
+    // The newest step may not be over; a value before that is of its own time.
+    const old = data.count - 1 - shown > 1;
+    const when = at !== null ? `${moment(timeOf(shown))}: ` : old ? `${time(timeOf(shown))}: ` : "";
     say(readout, data.some ? when + words(shown) : "nothing yet");
     set(cursor, "aria-valuenow", shown);
     set(cursor, "aria-valuetext", `${moment(timeOf(shown))}: ${words(shown)}`);

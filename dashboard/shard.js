@@ -14,7 +14,6 @@ const EVERY = 10_000;
 const HOUR = 3600;
 
 export function shardPanel(app, name, closed) {
-  const index = name.split("/")[0];
   const state = h("p", { class: "state" });
   const list = facts();
   const holder = h("a", {});
@@ -37,7 +36,7 @@ export function shardPanel(app, name, closed) {
 
   async function history() {
     try {
-      const past = await get(`/history?seconds=${HOUR}&shard=${index}`);
+      const past = await get(`/history?seconds=${HOUR}&shard=${name}`);
       for (const each of [delay, pace]) each.update({ end: past.end * 1000, step: past.step_seconds, seconds: HOUR, values: past.series });
     } catch {
       // The plots keep what they have.
@@ -45,12 +44,13 @@ export function shardPanel(app, name, closed) {
   }
 
   function ask() {
-    const others = app.live.fleet.shards.filter((other) => other.worker === row.worker && other.shard !== name).map((other) => other.shard);
+    const { worker } = row;
+    const others = app.live.fleet.shards.filter((other) => other.worker === worker && other.shard !== name).map((other) => other.shard);
     const also = others.length ? ` It also holds ${plural(others.length, "other shard")}: ${some(others, 8)}.` : "";
-    confirm(`Restart shard ${name}`, [`${row.worker} is restarted.${also}`, "The shards resume their sessions where the worker can; nobody else takes them meanwhile."],
+    confirm(`Restart shard ${name}`, [`${worker} is restarted.${also}`, "The shards resume their sessions where the worker can; nobody else takes them meanwhile."],
       "Restart it", async () => {
-        await call("POST", `/fleet/restart?shard=${index}`);
-        return `${row.worker} is restarted.`;
+        await call("POST", `/workers/${encodeURIComponent(worker)}/restart`);
+        return `${worker} is restarted.`;
       });
   }
 
@@ -59,6 +59,7 @@ export function shardPanel(app, name, closed) {
     restart.disabled = !row?.worker;
     if (!row) {
       set(state, "data-group", "away");
+      list.update([]);
       return say(state, "It is not in the plan.");
     }
     const [, group, meaning] = of(conditionOf(row));

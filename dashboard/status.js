@@ -32,7 +32,6 @@ export function statusPanel(app) {
     if (root.dataset.level && root.dataset.level !== level) announce(text);
     set(root, "data-level", level);
     say(sentence, text);
-    document.title = `${fleet.ready}/${fleet.planned} · Shardman`;
     lines(trouble, fleet.trouble);
     lines(doing, doings(fleet));
     const halted = fleet.halted !== null || fleet.workers.some((worker) => worker.state === "halted");

@@ -59,8 +59,10 @@ export class Timeline extends EventTarget {
     if (this.#source) return;
     this.#timer = null;
     const source = (this.#source = { close() {} });
+    const seen = this.#next;
     try {
       const page = await this.load("limit=200");
+      if (seen > 0) this.#gap(seen, page.next);
       this.#next = page.next;
     } catch {
       if (this.#source === source) this.#later();
@@ -68,6 +70,17 @@ export class Timeline extends EventTarget {
     }
     if (this.#source === source) this.#open();
   };
+
+  /** More happened after `seen` than was read: says so where it is missing. */
+  #gap(seen, newest) {
+    let first = newest;
+    while (this.known.has(first - 1)) first -= 1;
+    const after = this.known.get(first);
+    if (!after || first <= seen + 1) return;
+    const cause = "Events before this one are missing here: there were more than this page could follow.";
+    this.known.set(first - 0.5, { number: first - 0.5, kind: "gap", at_ms: after.at_ms, cause });
+    this.dispatchEvent(new Event("events"));
+  }
 
   #later() {
     this.#close();
@@ -80,6 +93,7 @@ export class Timeline extends EventTarget {
     source.addEventListener("message", ({ data }) => {
       const event = JSON.parse(data);
       this.known.set(event.number, event);
+      this.#next = event.number;
       if (this.known.size > KEPT) this.#forget();
       this.dispatchEvent(new Event("events"));
     });
@@ -136,12 +150,14 @@ export function eventList(timeline, { wanted, most = 60, label, own = null }) {
   function draw() {
     soon = null;
     const events = timeline.list(rule, most);
-    keyed(list, events, (event) => event.number, make);
+    // Yesterday's have a date.
+    keyed(list, events, (event) => event.number, make, (item, event) => say(item.firstElementChild, time(event.at_ms)));
     none.hidden = events.length > 0;
   }
 
   const later = () => (soon ??= requestAnimationFrame(draw));
   timeline.addEventListener("events", later);
+  const timer = setInterval(later, 60_000);
   draw();
   return {
     root,
@@ -151,10 +167,13 @@ export function eventList(timeline, { wanted, most = 60, label, own = null }) {
     },
     close() {
       timeline.removeEventListener("events", later);
+      clearInterval(timer);
       cancelAnimationFrame(soon);
     },
   };
 }
+
+const zone = new Intl.DateTimeFormat().resolvedOptions().timeZone;
 
 const KINDS = {
   all: () => true,
@@ -173,7 +192,7 @@ export function timelinePanel(timeline) {
     h("option", { value: "workers" }, "workers"), h("option", { value: "shards" }, "shards"), h("option", { value: "fleet" }, "fleet"));
   const status = h("span", { class: "muted" });
   const root = h("section", { class: "panel timeline", "aria-labelledby": "timeline-title" },
-    h("div", { class: "head" }, h("h2", { id: "timeline-title" }, "What happened"), h("div", { class: "tools" }, status, text, kind)),
+    h("div", { class: "head" }, h("h2", { id: "timeline-title" }, "What happened"), h("span", { class: "muted" }, `times of ${zone}`), h("div", { class: "tools" }, status, text, kind)),
     h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Events" }, list.root));
 
   function apply() {

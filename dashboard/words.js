@@ -1,6 +1,6 @@
 // What the fleet is, in words: the only place that knows what a condition means.
 
-import { age, number, plural, some } from "./format.js";
+import { age, known, number, plural, some } from "./format.js";
 import { now } from "./live.js";
 
 /** Condition: letter, group, what it means. The groups are shapes and colours:
@@ -8,6 +8,7 @@ import { now } from "./live.js";
 export const CONDITIONS = {
   ready: ["", "ok", "ready"],
   registered: ["G", "ok", "held, its holder reports no state"],
+  unheard: ["U", "busy", "held, its holder was not heard yet"],
   assigned: ["A", "ok", "given to its process, which reports nothing"],
   standing_by: ["B", "busy", "stands by for the change of the number"],
   identifying: ["I", "busy", "identifying"],
@@ -26,7 +27,10 @@ export const CONDITIONS = {
 
 const UNKNOWN = ["?", "wait", "unknown"];
 
-export const conditionOf = (row) => row.condition || row.state;
+/** Of a holder that was never heard a first beat is due, and it is not ready. */
+const unheard = (row) => row.condition === "registered" && known(row.deadline_in);
+
+export const conditionOf = (row) => (unheard(row) ? "unheard" : row.condition || row.state);
 export const of = (condition) => CONDITIONS[condition] ?? UNKNOWN;
 export const word = (condition) => String(condition ?? "").replaceAll("_", " ");
 
@@ -53,30 +57,63 @@ export function unwell(shards) {
   return [...found].sort((a, b) => (order[of(a[0])[1]] ?? 9) - (order[of(b[0])[1]] ?? 9));
 }
 
+/** Held by nobody for longer, in seconds, is more than a start. */
+const AWAY = 30;
+
+/** Whether somebody should look at the rows and workers of one pool. */
+function serious({ shards, workers, rescale }) {
+  const group = (row) => of(conditionOf(row))[1];
+  if (shards.some((row) => group(row) === "bad")) return true;
+  // Nobody holds what is not live yet.
+  const away = shards.filter((row) => group(row) === "away" && !(rescale && Number(row.shard.split("/")[1]) === rescale.to));
+  // Who has done its work leaves its own to nobody.
+  const rest = workers.filter((worker) => conditionOf(worker) === "resting").reduce((sum, worker) => sum + worker.shards, 0);
+  const long = away.filter((row) => (now(row, "condition_age") ?? 0) > AWAY);
+  const waits = workers.some((worker) => ["wait", "bad"].includes(workerGroup(worker)));
+  return long.length > rest || (away.length > rest && waits);
+}
+
+/** No bot, but pools of other processes. */
+export const onlyPools = (fleet) => fleet.planned === 0 && fleet.shards.length === 0 && fleet.workers.length === 0 && fleet.pools.length > 0;
+
+/** What is ready of what is planned: of the bot, or of the pools where there is none. */
+function count(fleet) {
+  if (!onlyPools(fleet)) return { ready: fleet.ready, planned: fleet.planned };
+  const sum = (key) => fleet.pools.reduce((all, pool) => all + pool[key], 0);
+  return { ready: sum("ready"), planned: sum("size") };
+}
+
+/** The page's title; without a fleet, what it is when nothing is known. */
+export function title(fleet) {
+  if (!fleet) return "? · Shardman";
+  const { ready, planned } = count(fleet);
+  return `${ready}/${planned} · Shardman`;
+}
+
 /** One sentence, and how serious it is: ok, busy or bad. */
 export function headline(fleet) {
-  const { planned, ready } = fleet;
-  if (planned === 0) return { level: fleet.trouble.length ? "bad" : "busy", text: "No shard is planned yet" };
-  const all = ready >= planned;
-  const counted = `${number(ready)} of ${plural(planned, "shard")} ready`;
+  const { planned, ready } = count(fleet);
   const trouble = fleet.trouble.length > 0;
-  if (all && !trouble) return { level: "ok", text: counted };
-  const worst = unwell(fleet.shards).filter(([, rows]) => rows.length > 0).slice(0, 2);
+  const pools = onlyPools(fleet);
+  if (planned === 0 && !pools) return { level: trouble ? "bad" : "busy", text: "No shard is planned yet" };
+  const counted = `${number(ready)} of ${plural(planned, pools ? "slot" : "shard")} ready`;
+  const bad = fleet.pools.filter(serious);
+  const level = trouble || bad.length > 0 || serious(fleet) ? "bad" : ready >= planned ? "ok" : "busy";
+  if (level === "ok") return { level, text: counted };
+  const worst = unwell(pools ? [] : fleet.shards).slice(0, 2);
   const why = worst.map(([condition, rows]) => {
     const names = rows.length <= 3 ? ` (${some(rows.map((row) => row.shard), 3)})` : "";
     return `${number(rows.length)} ${word(condition)}${names}`;
   });
-  const groups = new Set(unwell(fleet.shards).map(([condition]) => of(condition)[1]));
-  // At the start they are held by nobody for a moment.
-  const waits = fleet.workers.some((worker) => ["wait", "bad"].includes(workerGroup(worker)));
-  const serious = trouble || groups.has("bad") || (groups.has("away") && waits);
-  return { level: serious ? "bad" : "busy", text: why.length ? `${counted}: ${why.join(", ")}` : counted };
+  const told = pools ? fleet.pools.filter((pool) => pool.ready < pool.size || bad.includes(pool)) : bad;
+  why.push(...told.slice(0, 3).map((pool) => `${number(pool.ready)} of ${plural(pool.size, "slot")} of ${pool.pool} ready`));
+  return { level, text: why.length ? `${counted}: ${why.join(", ")}` : counted };
 }
 
 /** What the manager is doing about it, one line each. */
 export function doings(fleet) {
   const lines = [];
-  for (const worker of fleet.workers) {
+  for (const worker of [...fleet.workers, ...fleet.pools.flatMap((pool) => pool.workers)]) {
     const exit = worker.last_exit ? `: ${worker.last_exit}` : "";
     const condition = conditionOf(worker);
     if (worker.restart_in !== null && worker.restart_in !== undefined) {

@@ -131,7 +131,10 @@ export function workerPage(app, name) {
     gone.hidden = Boolean(found);
     restart.disabled = !found;
     rows = found?.rows ?? [];
-    if (!found) return;
+    if (!found) {
+      list.update([]);
+      return held.replaceChildren(), held.keyed?.clear();
+    }
     const { worker, pool } = found;
     const spent = fleet.starts.by_worker.find((row) => row.worker === name);
     const lag = Math.max(...rows.map((row) => row.loop_lag ?? 0), 0);
@@ -196,8 +199,15 @@ function logPanel(app, name) {
     if (more === "") return;
     const atEnd = text.scrollHeight - text.scrollTop - text.clientHeight < 40;
     const all = text.textContent + more;
-    say(text, all.length <= KEPT ? all : all.slice(all.indexOf("\n", all.length - KEPT) + 1));
+    say(text, all.length <= KEPT ? all : lastOf(all));
     if (atEnd) text.scrollTop = text.scrollHeight;
+  }
+
+  /** Whole lines, unless a single one is longer than all that is kept. */
+  function lastOf(all) {
+    const from = all.length - KEPT;
+    const at = all.indexOf("\n", from);
+    return all.slice(at < 0 || at === all.length - 1 ? from : at + 1);
   }
 
   read();

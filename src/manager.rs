@@ -53,7 +53,7 @@ pub use restarts::{RestartError, RestartRequest};
 pub use series::Chart;
 pub use settings::{Count, PoolSettings, Register, RescaleMode, RestartRule, Settings, WorkerProgram};
 pub use timeline::MAX_READERS;
-pub use tokens::{Credential, MAX_SHARE_DAYS, Role, SignInError, SignedIn};
+pub use tokens::{Credential, MAX_SHARE_DAYS, Role, Session, SignInError, SignedIn};
 pub use view::Summary;
 
 use crate::clock::Clock;

@@ -19,6 +19,9 @@ const FIGURES_EVERY: Duration = Duration::from_secs(5);
 /// Two readings of one moment may differ by so much, in seconds.
 const SAME_MOMENT: f64 = 2.0;
 
+/// Two readings of when the session starts end may, in seconds.
+const SAME_END: f64 = 5.0;
+
 /// The part by which a figure has to move.
 const SAME_FIGURE: f64 = 0.1;
 
@@ -62,7 +65,8 @@ impl Change {
 /// What was told so far.
 #[derive(Debug)]
 pub struct Told {
-    fleet: Map<String, Value>,
+    /// Each member, and when it was told.
+    fleet: BTreeMap<String, (Value, Tick)>,
     shards: BTreeMap<ShardId, Row>,
     workers: BTreeMap<String, Row>,
     pools: BTreeMap<String, Pool>,
@@ -98,7 +102,7 @@ impl Told {
     /// The whole view was told at `now`.
     pub fn all(view: &FleetView, now: Tick) -> Self {
         let mut told = Self {
-            fleet: Map::new(),
+            fleet: BTreeMap::new(),
             shards: BTreeMap::new(),
             workers: BTreeMap::new(),
             pools: BTreeMap::new(),
@@ -143,8 +147,10 @@ impl Told {
         };
         for (name, value) in fleet {
             let rows = ["shards", "workers", "pools"].contains(&&*name);
-            if !rows && self.fleet.get(&name).map(without_ages) != Some(without_ages(&value)) {
-                self.fleet.insert(name.clone(), value.clone());
+            let told = self.fleet.get(&name);
+            let same = told.is_some_and(|(told, at)| same_member(told, &value, now.since(*at)));
+            if !rows && !same {
+                self.fleet.insert(name.clone(), (value.clone(), now));
                 change.fleet.insert(name, value);
             }
         }
@@ -172,14 +178,31 @@ impl Pool {
     }
 }
 
-/// Of the session starts, only what does not count down.
-fn without_ages(value: &Value) -> Value {
-    let mut value = value.clone();
-    if let Some(members) = value.as_object_mut() {
-        members.remove("resets_in");
-        members.remove("used_up_in");
-    }
-    value
+/// What of the session starts counts down, so that it says a moment, and the
+/// part of what is left by which an estimate of it may differ.
+const COUNT_DOWN: [(&str, f64); 2] = [("resets_in", 0.0), ("used_up_in", SAME_FIGURE)];
+
+/// Whether a member of the fleet says the same so long after it was told.
+fn same_member(told: &Value, value: &Value, after: Duration) -> bool {
+    let (Some(told), Some(value)) = (told.as_object(), value.as_object()) else {
+        return told == value;
+    };
+    let counts_down = |name: &String| COUNT_DOWN.iter().any(|(known, _)| known == name);
+    let number = |of: &Map<String, Value>, name: &str| of.get(name).and_then(Value::as_f64);
+    let same = told.len() == value.len()
+        && told
+            .iter()
+            .all(|(name, told)| counts_down(name) || value.get(name) == Some(told));
+    same && COUNT_DOWN
+        .iter()
+        .all(|(name, part)| match (number(told, name), number(value, name)) {
+            (Some(told), Some(value)) => {
+                let value = value + after.as_secs_f64();
+                (told - value).abs() <= SAME_END.max(part * value)
+            }
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        })
 }
 
 /// The rows that are news, and the names of those that are gone.

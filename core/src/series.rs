@@ -165,9 +165,11 @@ impl Series {
     }
 
     /// The last hour of the shard of this number. Of several totals the one that
-    /// was read last counts.
-    pub fn shard(&self, number: u32, now: Tick) -> Lines {
-        let own = self.shards.iter().filter(|(shard, _)| shard.number() == number);
+    /// was read last counts, unless one is named.
+    pub fn shard(&self, number: u32, total: Option<u32>, now: Tick) -> Lines {
+        let own = self.shards.iter().filter(|(shard, _)| {
+            shard.number() == number && total.is_none_or(|total| shard.total() == total)
+        });
         let known = own.max_by_key(|(shard, known)| (known.newest, shard.total()));
         let minute = now.0 / 1000 / SHARD_STEP;
         let line = |(at, (name, _)): (usize, (&'static str, Rule))| {

@@ -14,14 +14,15 @@ use axum::http::header::{ACCEPT, CACHE_CONTROL};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::sse::{Event as Sent, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use shardman_core::ShardId;
 use shardman_core::timeline::{Event, Filter, Kind};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::error::{self, Flaw, Place, Refusal};
 use super::query::Query;
-use super::{HttpState, number, who};
+use super::who::{self, Watcher};
+use super::{HttpState, number};
 use crate::manager::{MAX_READERS, ManagerHandle, Summary};
 
 /// Events of one answer unless told otherwise, and at most.
@@ -45,7 +46,7 @@ const RECONNECT: Duration = Duration::from_secs(1);
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 pub(super) async fn events(State(state): State<HttpState>, request: Request) -> Result<Response, Refusal> {
-    who::reader(&state.manager, request.method(), request.headers())?;
+    let watcher = who::watcher(&state.manager, request.method(), request.headers())?;
     let asked = Asked::of(&Query::of(request.uri()), request.headers())?;
     let mut response = if accepts_stream(request.headers()) {
         let place = state
@@ -55,7 +56,7 @@ pub(super) async fn events(State(state): State<HttpState>, request: Request) -> 
                 reason: format!("{MAX_READERS} streams of events are open already"),
                 retry_seconds: RETRY_SECONDS,
             })?;
-        stream(Follow::new(state.manager, asked, place)).into_response()
+        stream(Follow::new(state.manager, asked, place), watcher).into_response()
     } else {
         let limit = asked.limit.unwrap_or(EVENTS);
         let page = match asked.after {
@@ -242,11 +243,12 @@ fn sent(event: &Event) -> Sent {
     Sent::default().id(event.number.to_string()).data(json)
 }
 
-fn stream(follow: Follow) -> Sse<impl stream::Stream<Item = Result<Sent, Infallible>>> {
+fn stream(follow: Follow, watcher: Watcher) -> Sse<impl stream::Stream<Item = Result<Sent, Infallible>>> {
     let events = stream::unfold(follow, |mut follow| async move {
         let event = follow.next().await?;
         Some((Ok(event), follow))
     });
+    let events = events.take_until(Box::pin(watcher.over()));
     Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE))
 }
 

@@ -8,6 +8,7 @@ use axum::http::HeaderValue;
 use axum::http::header::CACHE_CONTROL;
 use axum::response::Response;
 use serde::Serialize;
+use shardman_core::ShardId;
 
 use super::error::{self, Flaw, Place, Refusal};
 use super::query::Query;
@@ -29,14 +30,22 @@ pub(super) async fn history(State(state): State<HttpState>, request: Request) ->
     let query = Query::of(request.uri());
     let mut flaws = Vec::new();
     let seconds = natural(&query, "seconds", &mut flaws).unwrap_or(SECONDS);
-    let shard = natural(&query, "shard", &mut flaws);
+    let shard = query.get("shard").map(|text| {
+        let shard = number_and_total(text);
+        if shard.is_none() {
+            let loc = [Place::Name("query"), Place::Name("shard")];
+            let msg = "value is not a shard: 3, or 3/8";
+            flaws.push(Flaw::new(&loc, msg, "value_error.shard"));
+        }
+        shard
+    });
     if !flaws.is_empty() {
         return Err(Refusal::Invalid(flaws));
     }
-    let chart = match shard {
-        Some(shard) => {
+    let chart = match shard.flatten() {
+        Some((shard, total)) => {
             let shard = u32::try_from(shard).map_err(|_| Refusal::ShardNotFound)?;
-            state.manager.shard_chart(shard)
+            state.manager.shard_chart(shard, total)
         }
         None => state.manager.fleet_chart(seconds),
     };
@@ -48,6 +57,16 @@ pub(super) async fn history(State(state): State<HttpState>, request: Request) ->
     let no_store = HeaderValue::from_static("no-store");
     answer.headers_mut().insert(CACHE_CONTROL, no_store);
     Ok(answer)
+}
+
+/// `3` is shard 3 of whatever total, `3/8` that one alone.
+fn number_and_total(text: &str) -> Option<(u64, Option<u32>)> {
+    if text.contains('/') {
+        let shard: ShardId = text.parse().ok()?;
+        return Some((shard.number().into(), Some(shard.total())));
+    }
+    let number = number::integer(text)?;
+    Some((u64::try_from(number).ok()?, None))
 }
 
 /// A number that is not negative, where it is there.

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::error::{self, Access, Flaw, Place, Refusal};
 use super::serve::Peer;
-use super::who::{self, SESSION, Who};
+use super::who::{self, Who};
 use super::{HttpState, body, json, secret};
 use crate::manager::{Credential, MAX_SHARE_DAYS, Role};
 
@@ -61,14 +61,20 @@ pub(super) async fn sign_in(State(state): State<HttpState>, request: Request) ->
         role: signed.role.as_str(),
         expires_at: Some(signed.expires_at),
     });
-    Ok(with_cookie(answer, &head.headers, &signed.token, signed.seconds))
+    Ok(with_cookie(
+        &state,
+        answer,
+        &head.headers,
+        &signed.token,
+        signed.seconds,
+    ))
 }
 
-pub(super) async fn sign_out(request: Request) -> Result<Response, Refusal> {
+pub(super) async fn sign_out(State(state): State<HttpState>, request: Request) -> Result<Response, Refusal> {
     if who::is_of_another_origin(request.headers()) {
         return Err(Access::CrossSite.into());
     }
-    Ok(with_cookie(error::no_content(), request.headers(), "", 0))
+    Ok(with_cookie(&state, error::no_content(), request.headers(), "", 0))
 }
 
 pub(super) async fn standing(State(state): State<HttpState>, request: Request) -> Result<Response, Refusal> {
@@ -77,7 +83,7 @@ pub(super) async fn standing(State(state): State<HttpState>, request: Request) -
         Some(caller) if state.manager.may_operate(&caller) => Some(Role::Operator),
         Some(_) => Some(Role::Viewer),
         None => match who::of(&state.manager, request.method(), headers) {
-            Ok(Who::SignedIn(role)) => Some(role),
+            Ok(Who::SignedIn(session)) => Some(session.role),
             Ok(Who::Caller(_)) | Err(_) => None,
         },
     };
@@ -114,9 +120,16 @@ fn flaw(name: &'static str, msg: &'static str, kind: &'static str) -> Refusal {
     Refusal::flaw(Flaw::new(&loc, msg, kind))
 }
 
-fn with_cookie(answer: Response, headers: &HeaderMap, token: &str, seconds: u64) -> Response {
+fn with_cookie(
+    state: &HttpState,
+    answer: Response,
+    headers: &HeaderMap,
+    token: &str,
+    seconds: u64,
+) -> Response {
     let secure = if came_encrypted(headers) { "; Secure" } else { "" };
-    let cookie = format!("{SESSION}={token}; HttpOnly; SameSite=Strict; Path=/; Max-Age={seconds}{secure}");
+    let name = state.manager.session_cookie();
+    let cookie = format!("{name}={token}; HttpOnly; SameSite=Strict; Path=/; Max-Age={seconds}{secure}");
     let mut cookie = HeaderValue::try_from(cookie).expect("a token has the characters of a header");
     cookie.set_sensitive(true);
     let mut answer = not_stored(answer);

@@ -12,7 +12,7 @@ pub(super) async fn status(State(state): State<HttpState>, request: Request) -> 
     let mut flaws = Vec::new();
     let headers = request.headers();
     if !state.public_status && secret::from_either(&state.manager, headers, &query)?.is_none() {
-        if who::has_session(headers) {
+        if who::has_session(&state.manager, headers) {
             who::reader(&state.manager, request.method(), headers)?;
         } else {
             flaws.push(secret::missing_header());

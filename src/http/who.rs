@@ -4,15 +4,14 @@
 //! A header counts before a cookie. A cookie counts only for requests of our own
 //! pages, and never for the calls of workers: a `GET /connect` takes a shard.
 
+use std::time::Duration;
+
 use axum::http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
 use axum::http::{HeaderMap, Method};
 
 use super::error::{Access, Refusal};
 use super::secret;
-use crate::manager::{Caller, ManagerHandle, Role};
-
-/// The name of the cookie.
-pub(super) const SESSION: &str = "shardman_session";
+use crate::manager::{Caller, ManagerHandle, Role, Session};
 
 /// Cookies of that name that are looked at: others of the host may set some.
 const MOST_SESSIONS: usize = 4;
@@ -20,7 +19,7 @@ const MOST_SESSIONS: usize = 4;
 #[derive(Debug, PartialEq)]
 pub(super) enum Who {
     Caller(Caller),
-    SignedIn(Role),
+    SignedIn(Session),
 }
 
 /// Who this is.
@@ -28,14 +27,14 @@ pub(super) fn of(manager: &ManagerHandle, method: &Method, headers: &HeaderMap) 
     if let Some(caller) = secret::from_header(manager, headers)? {
         return Ok(Who::Caller(caller));
     }
-    if sessions(headers).next().is_none() {
+    if sessions(manager, headers).next().is_none() {
         return Err(Refusal::flaw(secret::missing_header()));
     }
     if !is_ours(method, headers) {
         return Err(Access::CrossSite.into());
     }
-    let role = signed_in(manager, headers).ok_or(Access::SignedOut)?;
-    Ok(Who::SignedIn(role))
+    let session = signed_in(manager, headers).ok_or(Access::SignedOut)?;
+    Ok(Who::SignedIn(session))
 }
 
 /// Whoever may look comes past here.
@@ -43,13 +42,49 @@ pub(super) fn reader(manager: &ManagerHandle, method: &Method, headers: &HeaderM
     of(manager, method, headers).map(drop)
 }
 
+/// Somebody who looks for as long as it may.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Watcher {
+    pub(super) operates: bool,
+    /// Until its session ends; none where it has the secret.
+    pub(super) left: Option<Duration>,
+}
+
+/// Whoever may look comes past here, and stays.
+pub(super) fn watcher(
+    manager: &ManagerHandle,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Watcher, Refusal> {
+    Ok(match of(manager, method, headers)? {
+        Who::Caller(caller) => Watcher {
+            operates: manager.may_operate(&caller),
+            left: None,
+        },
+        Who::SignedIn(session) => Watcher {
+            operates: session.role == Role::Operator,
+            left: Some(session.left),
+        },
+    })
+}
+
+impl Watcher {
+    /// Waits until its time is over.
+    pub(super) async fn over(self) {
+        match self.left {
+            Some(left) => tokio::time::sleep(left).await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
 /// Only whoever may steer the fleet comes past here.
 pub(super) fn operator(manager: &ManagerHandle, method: &Method, headers: &HeaderMap) -> Result<(), Refusal> {
     match of(manager, method, headers)? {
         Who::Caller(caller) if manager.may_operate(&caller) => Ok(()),
         Who::Caller(_) => Err(Refusal::NotAnOperator),
-        Who::SignedIn(Role::Operator) => Ok(()),
-        Who::SignedIn(Role::Viewer) => Err(Access::OnlyLooks.into()),
+        Who::SignedIn(session) if session.role == Role::Operator => Ok(()),
+        Who::SignedIn(_) => Err(Access::OnlyLooks.into()),
     }
 }
 
@@ -67,23 +102,28 @@ pub(super) fn operator_or_viewer(
 }
 
 /// What the cookies let this request do.
-pub(super) fn signed_in(manager: &ManagerHandle, headers: &HeaderMap) -> Option<Role> {
-    sessions(headers).find_map(|token| manager.signed_in(token))
+pub(super) fn signed_in(manager: &ManagerHandle, headers: &HeaderMap) -> Option<Session> {
+    sessions(manager, headers).find_map(|token| manager.signed_in(token))
 }
 
 /// Whether a session came, good or not, and nothing that counts before it.
-pub(super) fn has_session(headers: &HeaderMap) -> bool {
-    !headers.contains_key(AUTHORIZATION) && sessions(headers).next().is_some()
+pub(super) fn has_session(manager: &ManagerHandle, headers: &HeaderMap) -> bool {
+    !headers.contains_key(AUTHORIZATION) && sessions(manager, headers).next().is_some()
 }
 
-fn sessions(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+fn sessions<'a>(manager: &'a ManagerHandle, headers: &'a HeaderMap) -> impl Iterator<Item = &'a str> {
+    named(manager.session_cookie(), headers)
+}
+
+/// The values of the cookies of this name.
+fn named<'a>(name: &'a str, headers: &'a HeaderMap) -> impl Iterator<Item = &'a str> {
     let lines = headers.get_all(COOKIE).iter();
     let pairs = lines
         .filter_map(|line| line.to_str().ok())
         .flat_map(|line| line.split(';'));
     let named = pairs.filter_map(|pair| pair.trim().split_once('='));
     named
-        .filter(|(name, _)| *name == SESSION)
+        .filter(move |(other, _)| *other == name)
         .map(|(_, token)| token)
         .take(MOST_SESSIONS)
 }
@@ -176,7 +216,9 @@ mod tests {
     fn of_all_cookies_only_sessions_count_and_few_of_them() {
         let found = |line| {
             let headers = headers(&[("cookie", line)]);
-            sessions(&headers).map(str::to_owned).collect::<Vec<_>>()
+            named("shardman_session", &headers)
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
         };
         assert_eq!(found("a=b; shardman_session=x; c"), ["x"]);
         assert_eq!(found("shardman_session=a=b;shardman_session="), ["a=b", ""]);
@@ -196,6 +238,6 @@ mod tests {
                 "shardman_session=x;shardman_session=x;shardman_session=x",
             ); 9],
         );
-        assert_eq!(sessions(&many).count(), MOST_SESSIONS);
+        assert_eq!(named("shardman_session", &many).count(), MOST_SESSIONS);
     }
 }

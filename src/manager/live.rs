@@ -16,6 +16,10 @@ use super::handle::{ManagerHandle, Shared};
 /// Who may look at one time, beside those who follow the events.
 pub const MAX_VIEWERS: usize = 64;
 
+/// Of these places only operators take some: whoever has a link to look does
+/// not shut out who has to act.
+const OPERATORS: usize = 16;
+
 /// How often the fleet is looked at.
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -29,6 +33,7 @@ pub(super) struct Live {
     told: Mutex<Option<Told>>,
     changes: broadcast::Sender<Arc<str>>,
     places: Arc<Semaphore>,
+    operators: Arc<Semaphore>,
 }
 
 impl Default for Live {
@@ -36,7 +41,8 @@ impl Default for Live {
         Self {
             told: Mutex::new(None),
             changes: broadcast::Sender::new(BEHIND),
-            places: Arc::new(Semaphore::new(MAX_VIEWERS)),
+            places: Arc::new(Semaphore::new(MAX_VIEWERS - OPERATORS)),
+            operators: Arc::new(Semaphore::new(OPERATORS)),
         }
     }
 }
@@ -59,11 +65,16 @@ pub struct Viewer {
 }
 
 impl ManagerHandle {
-    /// A place among those who look; none while all are taken. It is given back
-    /// when it is dropped.
-    pub fn look(&self) -> Option<Viewer> {
+    /// A place among those who look; none while all are taken that this one may
+    /// take. It is given back when it is dropped.
+    pub fn look(&self, operates: bool) -> Option<Viewer> {
         let live = &self.shared.live;
-        let place = Arc::clone(&live.places).try_acquire_owned().ok()?;
+        let take = |places: &Arc<Semaphore>| Arc::clone(places).try_acquire_owned().ok();
+        let place = match take(&live.places) {
+            Some(place) => place,
+            None if operates => take(&live.operators)?,
+            None => return None,
+        };
         let mut told = live.told();
         // From here on nothing is missed: the whole fleet is read later.
         let changes = live.changes.subscribe();
@@ -98,12 +109,7 @@ async fn tell(shared: Arc<Shared>) {
             *held = None;
             return;
         };
-        let change = told.next(shared.view(), shared.clock.now());
-        drop(held);
-        if !change.is_empty() {
-            // Whoever has gone meanwhile needs none.
-            drop(shared.live.changes.send(json(&change).into()));
-        }
+        shared.look_again(told);
     }
 }
 
@@ -113,12 +119,21 @@ impl Viewer {
         if !self.anew {
             match self.changes.recv().await {
                 Ok(change) => return Some(News::Change(change)),
-                Err(RecvError::Lagged(_)) => self.changes = self.changes.resubscribe(),
+                Err(RecvError::Lagged(_)) => {}
                 Err(RecvError::Closed) => return None,
             }
         }
         self.anew = false;
-        Some(News::Fleet(json(&self.shared.view())))
+        let mut told = self.shared.live.told();
+        // What it is shown counts as told to all, or a row that goes back to
+        // what it was before the next look would stay as it is shown here.
+        let view = match told.as_mut() {
+            Some(told) => self.shared.look_again(told),
+            None => self.shared.view(),
+        };
+        self.changes = self.changes.resubscribe();
+        drop(told);
+        Some(News::Fleet(json(&view)))
     }
 }
 
@@ -133,6 +148,18 @@ impl Viewer {
 }
 
 impl Shared {
+    /// Tells everybody what is news since `told`, in whose order it is sent.
+    /// Returns the whole.
+    fn look_again(&self, told: &mut Told) -> FleetView {
+        let view = self.view();
+        let change = told.next(view.clone(), self.clock.now());
+        if !change.is_empty() {
+            // Whoever has gone meanwhile needs none.
+            drop(self.live.changes.send(json(&change).into()));
+        }
+        view
+    }
+
     /// What `GET /fleet` shows.
     pub(super) fn view(&self) -> FleetView {
         let mut view = FleetView {

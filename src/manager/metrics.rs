@@ -53,7 +53,7 @@ impl Seen {
             resets_at_ms: facts.map(|facts| facts.starts.resets_at_ms),
             takes_writes: fleet.store_trouble.is_none(),
             readiness: view::readiness(fleet),
-            serving: fleet.serving(),
+            serving: fleet.serving(shared.clock.now()),
             events: fleet.sequences(),
         }
     }

@@ -54,7 +54,7 @@ fn of(fleet: &Fleet, now: Tick) -> Progress {
         progress.planned += 1;
         let lease = fleet.table.lease(shard);
         let state = lease.and_then(|lease| lease.figures.state);
-        if lease.is_some_and(serves) {
+        if lease.is_some_and(|lease| serves(lease) && fleet.is_well(shard, lease, now)) {
             progress.ready += 1;
         } else if matches!(state, Some(ShardState::Identifying | ShardState::Resuming)) {
             progress.connecting += 1;

@@ -37,9 +37,9 @@ impl ManagerHandle {
         self.chart(|series, now| series.fleet(seconds, now))
     }
 
-    /// How a shard was over the last hour.
-    pub fn shard_chart(&self, shard: u32) -> Chart {
-        self.chart(|series, now| series.shard(shard, now))
+    /// How a shard was over the last hour, of whatever total unless it is given.
+    pub fn shard_chart(&self, shard: u32, total: Option<u32>) -> Chart {
+        self.chart(|series, now| series.shard(shard, total, now))
     }
 
     fn chart(&self, read: impl FnOnce(&Series, Tick) -> Lines) -> Chart {
@@ -104,7 +104,7 @@ impl Shared {
         };
         let count = |number: usize| Some(number as f64);
         let sample = Sample {
-            shards_ready: count(view::ready(&fleet)),
+            shards_ready: count(view::ready(&fleet, self.clock.now())),
             shards_total: count(fleet.live.len()),
             guilds: sum(|shard| shard.guilds),
             latency_p50_ms: percentile(&mut latencies, 50),

@@ -5,6 +5,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
@@ -59,6 +60,13 @@ pub struct SignedIn {
     pub seconds: u64,
 }
 
+/// A session that is good for some time still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Session {
+    pub role: Role,
+    pub left: Duration,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignInError {
     #[error("the secret is wrong")]
@@ -83,6 +91,7 @@ enum Purpose {
 /// The key, and who guesses.
 pub(super) struct Seal {
     key: Hmac<Sha256>,
+    cookie: String,
     tries: Mutex<Tries<IpAddr>>,
 }
 
@@ -92,8 +101,12 @@ impl Seal {
         let derived = keyed(secret.as_bytes())
             .chain_update(b"shardman dashboard 1")
             .finalize();
+        let key = keyed(&derived.into_bytes());
+        let mac = key.clone().chain_update(b"cookie").finalize().into_bytes();
+        let mark: String = mac.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
         Self {
-            key: keyed(&derived.into_bytes()),
+            key,
+            cookie: format!("shardman_session_{mark}"),
             tries: Mutex::default(),
         }
     }
@@ -129,25 +142,33 @@ impl Seal {
 }
 
 impl ManagerHandle {
-    /// Signs somebody in.
+    /// Signs somebody in. Whoever knows the secret gets in however many wrong
+    /// tries came from the same address: behind a proxy all come from one.
     ///
     /// # Errors
     ///
-    /// If the credential is wrong, or wrong ones came too often from there.
+    /// If the credential is wrong; it is not said how where wrong ones came too
+    /// often from there.
     pub fn sign_in(&self, from: IpAddr, with: Credential<'_>) -> Result<SignedIn, SignInError> {
-        let source = network(from);
+        match self.known(with) {
+            Ok((role, expires_at)) => Ok(self.signed(Purpose::Session, role, expires_at)),
+            Err(error) => Err(self.wrong_try(network(from), error)),
+        }
+    }
+
+    /// What is said of a wrong credential.
+    fn wrong_try(&self, source: IpAddr, error: SignInError) -> SignInError {
         let now = self.shared.clock.now();
         let mut tries = self.seal().tries.lock().unwrap_or_else(PoisonError::into_inner);
-        tries.may_try(&source, now).map_err(|wait| SignInError::TooMany {
-            retry_seconds: wait.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX),
-        })?;
-        let known = self.known(with);
-        if known.is_err() {
-            tries.wrong(source, now);
+        match tries.may_try(&source, now) {
+            Ok(()) => {
+                tries.wrong(source, now);
+                error
+            }
+            Err(wait) => SignInError::TooMany {
+                retry_seconds: wait.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX),
+            },
         }
-        drop(tries);
-        let (role, expires_at) = known?;
-        Ok(self.signed(Purpose::Session, role, expires_at))
     }
 
     fn known(&self, with: Credential<'_>) -> Result<(Role, u64), SignInError> {
@@ -173,9 +194,19 @@ impl ManagerHandle {
 
     /// What the holder of this session's token may do; `None` where it is not
     /// ours, or its time is over.
-    pub fn signed_in(&self, token: &str) -> Option<Role> {
-        let read = self.seal().read(Purpose::Session, token, self.now_seconds());
-        read.map(|(role, _)| role)
+    pub fn signed_in(&self, token: &str) -> Option<Session> {
+        let now = self.now_seconds();
+        let (role, expires_at) = self.seal().read(Purpose::Session, token, now)?;
+        Some(Session {
+            role,
+            left: Duration::from_secs(expires_at - now),
+        })
+    }
+
+    /// The name of the cookie that keeps a session. A browser sends a cookie to
+    /// every port of a host, so managers with other secrets have other names.
+    pub fn session_cookie(&self) -> &str {
+        &self.seal().cookie
     }
 
     fn signed(&self, purpose: Purpose, role: Role, expires_at: u64) -> SignedIn {
@@ -185,6 +216,14 @@ impl ManagerHandle {
             expires_at,
             seconds: expires_at.saturating_sub(self.now_seconds()),
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn session_for(&self, role: Role, seconds: u64) -> String {
+        let token = self
+            .seal()
+            .sign(Purpose::Session, role, self.now_seconds() + seconds);
+        format!("{}={token}", self.session_cookie())
     }
 
     fn seal(&self) -> &Seal {

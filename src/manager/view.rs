@@ -28,11 +28,11 @@ pub struct Summary {
     pub trouble: Vec<String>,
 }
 
-pub(super) fn summary(fleet: &Fleet) -> Summary {
+pub(super) fn summary(fleet: &Fleet, now: Tick) -> Summary {
     Summary {
         planned: fleet.live.len(),
         leased: fleet.table.leases().count(),
-        ready: ready(fleet),
+        ready: ready(fleet, now),
         waiting: fleet.line.waiting().map(|(_, waiting)| waiting).sum(),
         running: fleet.running().count(),
         stopping: fleet.stopping,
@@ -41,14 +41,20 @@ pub(super) fn summary(fleet: &Fleet) -> Summary {
     }
 }
 
-/// Planned shards that serve. A holder that beats and reports no state serves
-/// as far as anyone can tell.
-pub(super) fn ready(fleet: &Fleet) -> usize {
-    fleet
-        .table
-        .leases()
-        .filter(|(shard, lease)| fleet.live.contains(*shard) && serves(lease))
-        .count()
+/// Planned shards that serve, as they are shown. A holder that beats and reports
+/// no state serves as far as anyone can tell.
+pub(super) fn ready(fleet: &Fleet, now: Tick) -> usize {
+    serving(fleet, now).count()
+}
+
+/// Whoever said that it is ready and is silent, deaf or blocked since does not
+/// serve; what is decided about it is another matter.
+pub(super) fn serving(fleet: &Fleet, now: Tick) -> impl Iterator<Item = ShardId> {
+    let leases = fleet.table.leases();
+    let serving = leases.filter(move |(shard, lease)| {
+        fleet.live.contains(*shard) && serves(lease) && fleet.is_well(*shard, lease, now)
+    });
+    serving.map(|(shard, _)| shard)
 }
 
 pub(super) fn serves(lease: &Lease) -> bool {
@@ -121,7 +127,7 @@ pub(super) fn fleet(fleet: &Fleet, clock: &Clock) -> FleetView {
     FleetView {
         planned: count(fleet.live.len()),
         leased: count(fleet.table.leases().count()),
-        ready: count(ready(fleet)),
+        ready: count(ready(fleet, now)),
         max_concurrency: fleet.line.max_concurrency(),
         starts_remaining: fleet
             .discord
@@ -258,7 +264,7 @@ fn worker_views(fleet: &Fleet, now: Tick) -> Vec<WorkerView> {
                 exits: worker.restarts.exits,
                 last_exit: worker.last_exit.clone(),
                 restart_in,
-                uptime: runs.then(|| now.since(worker.started).as_secs_f64()),
+                uptime: runs.then(|| worker.uptime(now).as_secs_f64()),
                 memory_bytes: None,
                 cpu_percent: None,
             }

@@ -9,6 +9,7 @@ use crate::support::{Browser, How, SECRET, Shardman, Sim, eventually, post, seco
 mod docs;
 mod looks;
 mod passing;
+mod truth;
 
 /// A fleet on a simulated Discord, and beside it a pool whose process prints
 /// what a page must not take for its own.

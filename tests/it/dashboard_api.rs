@@ -47,14 +47,16 @@ impl Stream {
         line.trim_end().to_owned()
     }
 
-    /// The next event: its name and its data.
+    /// The next event but a sign of life: its name and its data.
     fn next(&mut self) -> (String, Value) {
         let mut name = String::new();
         loop {
             let line = self.line();
             if let Some(event) = line.strip_prefix("event: ") {
                 event.clone_into(&mut name);
-            } else if let Some(data) = line.strip_prefix("data: ") {
+            } else if let Some(data) = line.strip_prefix("data: ")
+                && name != "beat"
+            {
                 return (name, serde_json::from_str(data).unwrap());
             }
         }
@@ -119,7 +121,8 @@ fn a_browser_signs_in_and_steers_only_from_the_managers_own_page() {
     shardman.start();
     assert_eq!(
         call(at, "GET", "/fleet", &[("Cookie", &operator)], None).status,
-        401
+        422,
+        "a cookie of that secret is nothing here"
     );
     let workers = sign_in(at, &json!({"secret": "test-secret"}));
     assert!(
@@ -248,6 +251,47 @@ fn the_live_stream_shows_a_worker_killed_and_back_and_the_history_fills() {
     assert!(fleet.shards.iter().any(|row| row.events_per_second.is_some()));
     for row in &fleet.workers {
         assert!(row.memory_bytes.is_some_and(|bytes| bytes > 1 << 20), "{row:?}");
+    }
+    assert!(shardman.stop().success());
+}
+
+#[test]
+fn a_shard_whose_holder_fell_silent_is_not_shown_as_ready() {
+    let mut shardman = Shardman::up(&[("MAX_SHARDS", "2"), ("WORKERS", "0"), ("MAX_SECONDS", "12")]);
+    let lease = shardman.connect().json();
+    let session = lease["session_id"].as_str().unwrap();
+    shardman.beat(session);
+    assert_eq!(shardman.fleet().ready, 1);
+    let quiet = eventually(seconds(11.0), "it is silent", || {
+        let fleet = shardman.fleet();
+        let row = fleet.shards.iter().find(|row| row.condition == "silent")?.clone();
+        Some((row, fleet.ready))
+    });
+    assert!(quiet.0.epoch.is_some() && quiet.1 == 0, "{quiet:?}");
+    shardman.beat(session);
+    assert_eq!(shardman.fleet().ready, 1, "it is there again");
+    assert!(shardman.stop().success());
+}
+
+#[test]
+fn a_worker_is_as_old_as_its_process_after_the_manager_is_another() {
+    let sim = Sim::start(2, 2, &[]);
+    let mut shardman = Shardman::up(&[("DISCORD_API_URL", &sim.url()), ("BOT_TOKEN", "t")]);
+    shardman.wait_ready(seconds(60.0));
+    let before = shardman.fleet().workers.remove(0);
+    let (began, known) = (Instant::now(), before.uptime.unwrap());
+    shardman.kill();
+    shardman.start();
+    let after = shardman.fleet().workers.remove(0);
+    let least = known + began.elapsed().as_secs_f64() - 1.0;
+    println!("{known:.1} s old before, {:?} s after", after.uptime);
+    assert_eq!(after.pid, before.pid);
+    assert!(after.uptime.unwrap() > least.max(known), "{after:?}, {least}");
+    let second = get(shardman.address, "/history?shard=1/2", "test-secret");
+    assert_eq!(second.status, 200, "{}", second.body);
+    for wrong in ["x", "2/2", "-1", "1/"] {
+        let path = format!("/history?shard={wrong}");
+        assert_eq!(get(shardman.address, &path, "test-secret").status, 422, "{wrong}");
     }
     assert!(shardman.stop().success());
 }

@@ -182,3 +182,27 @@ fn a_change_has_all_its_members_always() {
         r#"{"fleet":{},"shards":[],"workers":[],"gone":{"shards":[],"workers":[],"pools":[]},"pools":[]}"#
     );
 }
+
+#[test]
+fn when_the_session_starts_end_is_told_when_it_moves() {
+    let mut told = told();
+    let starts = |seconds: f64, resets_in: Option<f64>, used_up_in: Option<f64>| {
+        let mut view = older(seconds);
+        view.starts.resets_in = resets_in;
+        view.starts.used_up_in = used_up_in;
+        view
+    };
+    let mut news = |seconds: f64, resets_in, used_up_in| {
+        let change = told.next(starts(seconds, resets_in, used_up_in), tick(seconds));
+        assert!(change.shards.is_empty() && change.workers.is_empty());
+        change.fleet.contains_key("starts")
+    };
+    assert!(!news(10.0, Some(4990.0), None));
+    assert!(!news(20.0, Some(4977.0), None), "two readings of one moment");
+    assert!(news(30.0, Some(86_400.0), None), "a new day begins");
+    assert!(!news(40.0, Some(86_390.0), None));
+    assert!(news(50.0, Some(86_380.0), Some(1000.0)));
+    assert!(!news(60.0, Some(86_370.0), Some(960.0)), "it is an estimate");
+    assert!(news(70.0, Some(86_360.0), Some(500.0)));
+    assert!(news(80.0, Some(86_350.0), None));
+}

@@ -128,7 +128,7 @@ fn a_shard_has_its_last_hour_by_minute() {
     for (latency, second) in [(50.0, 0), (90.0, 30), (70.0, 50), (20.0, 200)] {
         series.add_shards([(shard, sample(latency))], seconds(second));
     }
-    let lines = series.shard(3, seconds(200));
+    let lines = series.shard(3, None, seconds(200));
     let end = |name| line(&lines, name)[56..].to_vec();
     assert_eq!(
         (lines.step_seconds, lines.end, line(&lines, "guilds").len()),
@@ -137,13 +137,13 @@ fn a_shard_has_its_last_hour_by_minute() {
     assert_eq!(end("latency_ms"), [Some(90.0), None, None, Some(20.0)]);
     assert_eq!(end("events_per_second"), [Some(70.0), None, None, Some(20.0)]);
     assert!(
-        line(&series.shard(4, seconds(200)), "latency_ms")
+        line(&series.shard(4, None, seconds(200)), "latency_ms")
             .iter()
             .all(Option::is_none)
     );
     // An hour later nothing is left of what was before.
     series.add_shards([(shard, sample(1.0))], seconds(3700));
-    let known: Vec<_> = line(&series.shard(3, seconds(3700)), "latency_ms");
+    let known: Vec<_> = line(&series.shard(3, None, seconds(3700)), "latency_ms");
     let known: Vec<_> = known.into_iter().flatten().collect();
     assert_eq!(known, [20.0, 1.0]);
     series.add_shards([], seconds(3700 + 3600));

@@ -72,15 +72,12 @@ impl Fleet {
         // A run is stable from its last session start on: one that only waits
         // for its turn proves nothing, and whoever ends soon after each start
         // is in a loop, however long the line was.
-        let steady = entry
-            .last_start
-            .map_or(entry.started, |start| start.max(entry.started));
-        let unregistered = stopped_for == Some(StopCause::NeverRegistered);
-        let uptime = if unregistered {
-            Duration::ZERO
-        } else {
-            now.since(steady)
+        let steady = match entry.last_start {
+            Some(start) => now.since(start.max(entry.started)),
+            None => entry.uptime(now),
         };
+        let unregistered = stopped_for == Some(StopCause::NeverRegistered);
+        let uptime = if unregistered { Duration::ZERO } else { steady };
         let step = entry.restarts.on_exit(&policy, code, uptime, chance, now);
         let crash_looping = entry.restarts.exits == policy.loop_exits;
         let (run, next) = match step {

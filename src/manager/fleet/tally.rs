@@ -199,10 +199,8 @@ const fn unwell_word(unwell: Unwell) -> &'static str {
 
 impl Fleet {
     /// Planned shards that serve, as [`view`] counts them.
-    pub(in crate::manager) fn serving(&self) -> BTreeSet<ShardId> {
-        let leases = self.table.leases();
-        let serving = leases.filter(|(shard, lease)| self.live.contains(*shard) && view::serves(lease));
-        serving.map(|(shard, _)| shard).collect()
+    pub(in crate::manager) fn serving(&self, now: Tick) -> BTreeSet<ShardId> {
+        view::serving(self, now).collect()
     }
 
     /// How many events the gateway session of each shard has had.

@@ -47,6 +47,9 @@ pub(in crate::manager) struct Worker {
     /// When it last identified a shard, or is to.
     pub(super) last_start: Option<Tick>,
     pub(in crate::manager) started: Tick,
+    /// How long it had run before the first moment that a [`Tick`] can say: it
+    /// may be older than the manager.
+    pub(super) lived: Duration,
     /// Since when it holds fewer shards than it could, with one to take.
     pub(super) short_since: Option<Tick>,
     /// Since when it does, with none to take.
@@ -101,7 +104,9 @@ impl Fleet {
             record.process = process;
             self.writes.push(Write::Worker(record.clone()));
             let uptime = self.clock.wall_ms().saturating_sub(record.started_at_ms);
-            let mut entry = Worker::running(record, now - Duration::from_millis(uptime), now);
+            let uptime = Duration::from_millis(uptime);
+            let mut entry = Worker::running(record, now - uptime, now);
+            entry.lived = uptime.saturating_sub(now.since(entry.started));
             self.note_taken_up(&entry, left_over);
             if left_over {
                 entry.run = Run::Stopping;
@@ -334,6 +339,7 @@ impl Worker {
             told_to_stop: false,
             last_start: None,
             started,
+            lived: Duration::ZERO,
             short_since: Some(now),
             idle_since: None,
             held: 0,
@@ -345,6 +351,11 @@ impl Worker {
             killed_at: None,
             restarts_at_once: false,
         }
+    }
+
+    /// The age of its run.
+    pub(in crate::manager) fn uptime(&self, now: Tick) -> Duration {
+        now.since(self.started) + self.lived
     }
 
     pub(super) fn view(&self, held: &BTreeMap<WorkerId, u32>) -> WorkerView {

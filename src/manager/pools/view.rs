@@ -33,9 +33,10 @@ pub(in crate::manager) fn fleet(shared: &Shared) -> FleetView {
 
 /// Counts of `discord`, with the children and the trouble of all.
 pub(in crate::manager) fn summary(shared: &Shared) -> Summary {
-    let mut whole = view::summary(&shared.fleet());
+    let now = shared.clock.now();
+    let mut whole = view::summary(&shared.fleet(), now);
     for (_, fleet) in shared.pools.iter() {
-        let seen = view::summary(&fleet);
+        let seen = view::summary(&fleet, now);
         whole.running += seen.running;
         add(&mut whole.trouble, seen.trouble);
     }

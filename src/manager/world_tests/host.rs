@@ -210,7 +210,12 @@ impl Host {
     }
 
     pub(super) fn ready(&self) -> usize {
-        self.fleet().map_or(0, |fleet| view::summary(fleet).ready)
+        self.summary().map_or(0, |summary| summary.ready)
+    }
+
+    fn summary(&self) -> Option<view::Summary> {
+        let manager = self.manager.as_ref()?;
+        Some(view::summary(&manager.fleet, manager.clock.now()))
     }
 
     pub(super) fn shards(&self) -> usize {
@@ -256,8 +261,7 @@ impl Host {
 
     /// What keeps the fleet from being whole.
     pub(super) fn trouble(&self) -> Vec<String> {
-        self.fleet()
-            .map_or_else(Vec::new, |fleet| view::summary(fleet).trouble)
+        self.summary().map_or_else(Vec::new, |summary| summary.trouble)
     }
 
     pub(super) fn pids(&self) -> Vec<Pid> {

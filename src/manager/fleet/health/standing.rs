@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use shardman_core::health::{Condition, Unwell, Watch, WorkerSigns};
-use shardman_core::lease::DRAIN_WITHIN;
+use shardman_core::lease::{DRAIN_WITHIN, Lease};
 use shardman_core::restart::RestartPolicy;
 use shardman_core::{ShardId, Tick, WorkerId};
 
@@ -53,6 +53,20 @@ impl Fleet {
             ends: ends.or_else(|| Some(lease.unplanned_since()? + DRAIN_WITHIN).filter(|_| draining)),
             deaf_after: self.deaf_after(shard, now),
         }
+    }
+
+    /// Whether the holder of this lease beats, hears, and has a loop that runs,
+    /// as far as is known.
+    pub(in crate::manager) fn is_well(&self, shard: ShardId, lease: &Lease, now: Tick) -> bool {
+        let health = &self.health;
+        let deaf = health.cases.get(&shard).map(|case| case.unwell) == Some(Unwell::Deaf);
+        let unknown = Watch::new(lease.granted_at);
+        let watch = health.watches.get(&shard).unwrap_or(&unknown);
+        let (condition, ..) = Condition::of_held(watch, lease, &health.limits, false, deaf, now);
+        !matches!(
+            condition,
+            Condition::Silent | Condition::Deaf | Condition::Blocked
+        )
     }
 
     /// The silence after which a shard counts as deaf, beside others that hear.

@@ -199,7 +199,7 @@ impl Fleet {
             String::new()
         };
         let printed = if lines.is_empty() { "" } else { "; see its log" };
-        let after = duration(now.since(entry.started).as_secs());
+        let after = duration(entry.uptime(now).as_secs());
         let words = exit.map_or_else(|| how.to_owned(), exit_words);
         let text = match exit {
             Some(_) => format!("{worker} {words} after {after}{held}{printed}"),
