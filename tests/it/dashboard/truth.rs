@@ -282,6 +282,16 @@ fn what_is_missing_is_said_and_what_is_said_reaches_a_dialog() {
         page.evaluate("document.querySelector('dialog [role=status].said').textContent"),
         "heard"
     );
+    // A value that is not of now says of when it is.
+    let plot = "import('/assets/plot.js').then(({plot}) => { \
+                const it = plot({title: 't', lines: [{key: 'a', name: 'a'}], format: String}); \
+                return [[1, 2, 3, 4], [1, 2, 3, null], [1, 2, null, null]].map(a => { \
+                it.update({end: Date.now(), step: 10, seconds: 40, values: {a}}); \
+                return it.root.querySelector('.values').textContent; }); })";
+    let shown = page.evaluate(plot);
+    assert_eq!((&shown[0], &shown[1]), (&json!("4"), &json!("3")));
+    let old = shown[2].as_str().unwrap();
+    assert!(old.len() > 8 && old.ends_with(": 2"), "{old}");
     let axis = "import('/assets/format.js').then(it => [it.ms(0), it.ms(0.25), it.ms(2.5), it.ms(80.4)])";
     assert_eq!(page.evaluate(axis), json!(["0 ms", "0.25 ms", "2.5 ms", "80 ms"]));
     assert!(shardman.stop().success());
