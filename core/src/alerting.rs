@@ -1,7 +1,7 @@
 //! What becomes of alerts on their way to somebody: those that come together
 //! go in one message, those of one cause are one entry of it, and what was just
 //! told is counted and told again as a sum. Nothing that is raised is left out:
-//! each counts in exactly one entry.
+//! each counts in exactly one entry, but for an end that did not last.
 //!
 //! An [`Outbox`] belongs to one receiver, and knows nothing of how it is
 //! reached: [`Outbox::take`] gives the entries of the next message,
@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::{PoolId, ShardId, Tick, WorkerId};
 
+mod ends;
 mod entry;
 mod incident;
 mod kind;
@@ -24,6 +25,7 @@ pub use incident::{CALM, Incident, Over};
 pub use kind::{AlertKind, Severity};
 pub use pace::{BURST, Outcome, REFILL};
 
+use ends::Ends;
 use kind::Alike;
 use pace::Pace;
 
@@ -101,6 +103,7 @@ pub struct Outbox {
     told: BTreeMap<Key, BTreeMap<Subject, Told>>,
     /// What is in the message under way.
     under_way: Vec<(Key, Entry)>,
+    ends: Ends,
     pace: Pace,
 }
 
@@ -111,12 +114,19 @@ impl Outbox {
             again: BTreeMap::new(),
             told: BTreeMap::new(),
             under_way: Vec::new(),
+            ends: Ends::default(),
             pace: Pace::new(now),
         }
     }
 
     /// Enters an alert.
     pub fn raise(&mut self, notice: Notice, now: Tick) {
+        if notice.kind == AlertKind::Recovered {
+            return self.raise_end(notice, now);
+        }
+        if notice.kind.hurts() {
+            self.ends.hurt(&notice.pool);
+        }
         let mut key = Key {
             kind: notice.kind,
             pool: notice.pool.clone(),
@@ -144,6 +154,8 @@ impl Outbox {
             let entry = Some(&under_way.1).filter(|entry| entry.subjects.contains(&subject))?;
             Some((entry.first_ms, now + QUIET))
         });
+        // Nothing is worse, and nothing else says it.
+        let told = told.filter(|_| notice.kind != AlertKind::Halted);
         let waits = self.again.get(&key);
         let waits = waits.is_some_and(|waiting| waiting.entry.subjects.contains(&subject));
         if told.is_none() && !waits {
@@ -174,7 +186,11 @@ impl Outbox {
             let urgent = waiting.entry.severity() < Severity::Info;
             waiting.due.max(self.pace.ready_at(urgent))
         });
-        due.min()
+        let ends = self.ends.waiting.iter().map(|(pool, waiting)| {
+            let due = self.trouble_due(pool).max(Some(waiting.due));
+            due.max(Some(self.pace.ready_at(false))).unwrap_or(waiting.due)
+        });
+        due.chain(ends).min()
     }
 
     /// The entries of the next message, at most `most`, the worst first; none
@@ -197,6 +213,7 @@ impl Outbox {
     }
 
     fn gather(&mut self, most: usize, now: Tick, all: bool) {
+        self.ends.depart();
         // What happened a moment ago goes along.
         let fresh = self.fresh.iter().map(|(key, waiting)| (false, key, waiting));
         let again = self.again.iter().map(|(key, waiting)| (true, key, waiting));
@@ -213,6 +230,16 @@ impl Outbox {
             let from = if again { &mut self.again } else { &mut self.fresh };
             if let Some(Waiting { entry, .. }) = from.remove(&key) {
                 self.under_way.push((key, entry));
+            }
+        }
+        let pools: Vec<_> = self.ends.waiting.keys().cloned().collect();
+        for pool in pools {
+            let room = self.under_way.len() < most;
+            if room
+                && self.trouble_due(&pool).is_none()
+                && let Some(Waiting { entry, .. }) = self.ends.waiting.remove(&pool)
+            {
+                self.under_way.push((ends::key(&pool), entry));
             }
         }
     }
@@ -253,18 +280,25 @@ impl Outbox {
         let mut refused = Vec::new();
         for (key, entry) in under_way {
             match outcome {
-                Outcome::Taken { .. } => self.mark_told(&key, &entry, now),
+                Outcome::Taken { .. } => {
+                    self.mark_told(&key, &entry, now);
+                    self.mark_known(&key, now);
+                }
                 Outcome::Refused => refused.push(entry),
                 Outcome::Limited { .. } | Outcome::Unavailable { .. } | Outcome::Gone | Outcome::Dropped => {
                     self.put_back(key, entry, now);
                 }
             }
         }
+        self.forget_unowed();
         refused
     }
 
     /// With what came meanwhile.
     fn put_back(&mut self, key: Key, entry: Entry, now: Tick) {
+        if key.kind == AlertKind::Recovered {
+            return self.ends.put_back(key, entry, now);
+        }
         let back = match entry.again_since_ms {
             Some(_) => &mut self.again,
             None => &mut self.fresh,
@@ -293,6 +327,7 @@ impl Outbox {
     /// Alerts that wait, and those under way.
     pub fn waiting(&self) -> u64 {
         let waiting = self.fresh.values().chain(self.again.values());
+        let waiting = waiting.chain(self.ends.waiting.values());
         let waiting = waiting.map(|waiting| &waiting.entry);
         let under_way = self.under_way.iter().map(|(_, entry)| entry);
         waiting.chain(under_way).map(|entry| entry.count).sum()
