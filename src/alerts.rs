@@ -197,6 +197,7 @@ impl Post {
             if let Some(call) = courier.take(&self.client, now) {
                 self.flights.spawn(call);
             }
+            courier.measure();
         }
         self.couriers.iter().filter_map(Courier::due).min()
     }

@@ -285,7 +285,11 @@ impl Outbox {
                     self.mark_known(&key, now);
                 }
                 Outcome::Refused => refused.push(entry),
-                Outcome::Limited { .. } | Outcome::Unavailable { .. } | Outcome::Gone | Outcome::Dropped => {
+                Outcome::Limited { .. }
+                | Outcome::Unavailable { .. }
+                | Outcome::Misconfigured { .. }
+                | Outcome::Gone
+                | Outcome::Dropped => {
                     self.put_back(key, entry, now);
                 }
             }
@@ -313,13 +317,24 @@ impl Outbox {
         }
     }
 
-    /// The receiver is another one now, or is to be tried again.
+    /// The receiver is another one now.
     pub fn reset_pace(&mut self, now: Tick) {
         self.settle(Outcome::Dropped, now);
         self.pace = Pace::new(now);
     }
 
-    /// Whether the receiver is given up until it is another one.
+    /// Somebody looked after the receiver: what was given up, or is tried
+    /// seldom, is tried at once.
+    pub fn retry(&mut self, now: Tick) {
+        self.pace.retry(now);
+    }
+
+    /// Whether the receiver took what it was last sent, as far as is known.
+    pub fn is_ok(&self) -> bool {
+        self.pace.is_ok()
+    }
+
+    /// Whether the receiver is given up until somebody looks after it.
     pub fn is_given_up(&self) -> bool {
         self.pace.is_given_up()
     }

@@ -215,9 +215,40 @@ fn a_receiver_that_is_gone_is_left_alone_until_it_is_another_one() {
     assert!(outbox.is_given_up());
     assert_eq!(outbox.due(), None);
     assert!(outbox.take_last(10, Tick(9_000_000)).is_empty());
-    outbox.reset_pace(Tick(9_000_000));
+    assert!(!outbox.is_ok());
+    outbox.retry(Tick(9_000_000));
     let told = told_until(&mut outbox, Tick(9_001_000));
     assert_eq!(told[0].1[0].count, 2, "what was missed is told");
+}
+
+#[test]
+fn a_receiver_that_forbids_us_is_tried_seldom_and_at_once_when_somebody_asks() {
+    let mut outbox = Outbox::new(Tick(0));
+    outbox.raise(lost(0, Tick(0)), Tick(0));
+    let mut pauses = Vec::new();
+    let mut now = outbox.due().unwrap();
+    for _ in 0..6 {
+        assert_eq!(outbox.take(10, now).len(), 1);
+        outbox.settle(Outcome::Misconfigured { chance: 0 }, now);
+        let next = outbox.due().unwrap();
+        pauses.push(next.ms_since(now) / 60_000);
+        now = next;
+    }
+    assert_eq!(pauses, [5, 10, 20, 40, 60, 60]);
+    assert!(!outbox.is_ok() && !outbox.is_given_up());
+    let soon = Tick(now.0 - 3_000_000);
+    outbox.retry(soon);
+    assert_eq!(outbox.due(), Some(soon));
+    assert_eq!(outbox.take(10, soon).len(), 1);
+    outbox.settle(TAKEN, soon);
+    assert!(outbox.is_ok());
+    // What the receiver asked for is kept all the same.
+    let retry_after = Duration::from_secs(60);
+    outbox.raise(lost(1, soon), soon);
+    outbox.take(10, Tick(soon.0 + 10_000));
+    outbox.settle(Outcome::Limited { retry_after }, Tick(soon.0 + 10_000));
+    outbox.retry(Tick(soon.0 + 11_000));
+    assert_eq!(outbox.due(), Some(Tick(soon.0 + 70_000)));
 }
 
 #[test]
@@ -266,6 +297,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => Just(TAKEN),
         1 => (0u64..9_000).prop_map(|ms| Outcome::Taken { pause: Some(Duration::from_millis(ms)) }),
         2 => (0u64..90_000).prop_map(|ms| Outcome::Limited { retry_after: Duration::from_millis(ms) }),
+        1 => any::<u8>().prop_map(|chance| Outcome::Misconfigured { chance }),
         3 => any::<u8>().prop_map(|chance| Outcome::Unavailable { chance }),
     ];
     let step = prop_oneof![
@@ -333,7 +365,7 @@ proptest! {
                             not_before = now + pause.unwrap_or_default();
                         }
                         Outcome::Limited { retry_after } => not_before = now + retry_after,
-                        Outcome::Unavailable { .. } | Outcome::Refused | Outcome::Gone | Outcome::Dropped => {}
+                        Outcome::Unavailable { .. } | Outcome::Misconfigured { .. } | Outcome::Refused | Outcome::Gone | Outcome::Dropped => {}
                     }
                 }
             }
