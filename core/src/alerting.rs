@@ -7,7 +7,7 @@
 //! reached: [`Outbox::take`] gives the entries of the next message,
 //! [`Outbox::settle`] is told what became of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::{PoolId, ShardId, Tick, WorkerId};
@@ -20,7 +20,7 @@ mod pace;
 #[cfg(test)]
 mod tests;
 
-pub use entry::Entry;
+pub use entry::{Entry, ranges};
 pub use incident::{CALM, Incident, Over};
 pub use kind::{AlertKind, Severity};
 pub use pace::{BURST, Outcome, REFILL};
@@ -104,6 +104,8 @@ pub struct Outbox {
     /// What is in the message under way.
     under_way: Vec<(Key, Entry)>,
     ends: Ends,
+    /// Entries to be sent alone, because a message of several was refused.
+    singly: usize,
     pace: Pace,
 }
 
@@ -115,6 +117,7 @@ impl Outbox {
             told: BTreeMap::new(),
             under_way: Vec::new(),
             ends: Ends::default(),
+            singly: 0,
             pace: Pace::new(now),
         }
     }
@@ -213,6 +216,7 @@ impl Outbox {
     }
 
     fn gather(&mut self, most: usize, now: Tick, all: bool) {
+        let most = if self.singly > 0 { 1 } else { most };
         self.ends.depart();
         // What happened a moment ago goes along.
         let fresh = self.fresh.iter().map(|(key, waiting)| (false, key, waiting));
@@ -272,20 +276,31 @@ impl Outbox {
         }
     }
 
-    /// What became of the message under way. Returns what will not be told,
-    /// because the receiver refuses it for good.
+    /// What became of the message under way. Returns what will not be told:
+    /// entries that are refused even alone.
     pub fn settle(&mut self, outcome: Outcome, now: Tick) -> Vec<Entry> {
         let under_way = std::mem::take(&mut self.under_way);
         self.pace.settle(outcome, now);
         let mut refused = Vec::new();
+        let alone = self.singly > 0;
+        match outcome {
+            Outcome::Refused if !alone => self.singly = under_way.len(),
+            Outcome::Refused | Outcome::Taken { .. } => self.singly = self.singly.saturating_sub(1),
+            Outcome::Limited { .. }
+            | Outcome::Unavailable { .. }
+            | Outcome::Misconfigured { .. }
+            | Outcome::Gone
+            | Outcome::Dropped => {}
+        }
         for (key, entry) in under_way {
             match outcome {
                 Outcome::Taken { .. } => {
                     self.mark_told(&key, &entry, now);
                     self.mark_known(&key, now);
                 }
-                Outcome::Refused => refused.push(entry),
-                Outcome::Limited { .. }
+                Outcome::Refused if alone => refused.push(entry),
+                Outcome::Refused
+                | Outcome::Limited { .. }
                 | Outcome::Unavailable { .. }
                 | Outcome::Misconfigured { .. }
                 | Outcome::Gone
@@ -329,6 +344,11 @@ impl Outbox {
         self.pace.retry(now);
     }
 
+    /// Whether entries go one by one, to find the one that is refused.
+    pub fn goes_singly(&self) -> bool {
+        self.singly > 0
+    }
+
     /// Whether the receiver took what it was last sent, as far as is known.
     pub fn is_ok(&self) -> bool {
         self.pace.is_ok()
@@ -369,22 +389,4 @@ fn alike(kind: AlertKind, cause: &str) -> String {
             text
         }
     }
-}
-
-/// Numbers as ranges: `0–2, 5`.
-pub fn ranges(numbers: impl IntoIterator<Item = u32>) -> Vec<String> {
-    let numbers: BTreeSet<u32> = numbers.into_iter().collect();
-    let mut ranges: Vec<(u32, u32)> = Vec::new();
-    for number in numbers {
-        match ranges.last_mut() {
-            Some((_, last)) if last.checked_add(1) == Some(number) => *last = number,
-            _ => ranges.push((number, number)),
-        }
-    }
-    let words = ranges.into_iter().map(|(first, last)| match last - first {
-        0 => first.to_string(),
-        1 => format!("{first}, {last}"),
-        _ => format!("{first}–{last}"),
-    });
-    words.collect()
 }

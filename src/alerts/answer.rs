@@ -16,6 +16,9 @@ const UNSAID: f64 = 5.0;
 const UNKNOWN_WEBHOOK: u64 = 10_015;
 const BAD_WEBHOOK_TOKEN: u64 = 50_027;
 
+/// The webhook of a forum channel takes messages of a thread alone.
+const NEEDS_THREAD: u64 = 220_001;
+
 /// What a receiver's answer means, and why, in words without the URL.
 #[derive(Debug)]
 pub(super) struct Verdict {
@@ -87,6 +90,8 @@ fn of_answer(answer: &Answer, chance: u8) -> Verdict {
         || status == StatusCode::GONE
     {
         // Often a proxy in between; nothing says that it stays so.
+        Outcome::Misconfigured { chance }
+    } else if body.code == Some(NEEDS_THREAD) {
         Outcome::Misconfigured { chance }
     } else {
         Outcome::Refused
@@ -171,6 +176,10 @@ mod tests {
             );
         }
         assert_eq!(answer(400, r#"{"code": 50035}"#, |_| {}), Outcome::Refused);
+        assert_eq!(
+            answer(400, r#"{"code": 220001}"#, |_| {}),
+            Outcome::Misconfigured { chance: 7 }
+        );
         let away = Err(CallError::Unreachable("connection refused".to_owned()));
         assert_eq!(verdict(&away, 7).outcome, Outcome::Unavailable { chance: 7 });
         assert_eq!(verdict(&Err(CallError::BadUrl), 7).outcome, Outcome::Gone);

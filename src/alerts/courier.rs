@@ -142,6 +142,8 @@ impl Courier {
             content,
         } = self.target.clone()?;
         let form = self.form;
+        // It may be what is refused.
+        let content = content.filter(|_| !self.outbox.goes_singly());
         let entries = take(&mut self.outbox, form.entries(), now);
         if entries.is_empty() {
             return None;
@@ -200,6 +202,9 @@ impl Courier {
                         "alerts do not reach {variable}: {reason}; they are kept, and tried again more and more seldom. Look at {variable} and what is behind it; `shardman reload` tries at once"
                     );
                 }
+            }
+            Outcome::Refused if refused.is_empty() => {
+                warn!("{variable} refuses a message: {reason}; its alerts are sent one by one");
             }
             Outcome::Refused => {
                 let causes: Vec<_> = refused.iter().flat_map(|entry| entry.causes.first()).collect();

@@ -43,7 +43,7 @@ pub enum Outcome {
     /// It takes none as it, or what is configured here, is now. `chance` keeps
     /// receivers apart.
     Misconfigured { chance: u8 },
-    /// This message will never be taken, others may.
+    /// This message will never be taken, others may: its entries go one by one.
     Refused,
     /// The receiver takes none any more.
     Gone,

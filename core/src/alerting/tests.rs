@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -249,15 +251,6 @@ fn a_receiver_that_forbids_us_is_tried_seldom_and_at_once_when_somebody_asks() {
     outbox.settle(Outcome::Limited { retry_after }, Tick(soon.0 + 10_000));
     outbox.retry(Tick(soon.0 + 11_000));
     assert_eq!(outbox.due(), Some(Tick(soon.0 + 70_000)));
-}
-
-#[test]
-fn a_message_that_is_refused_is_handed_back_and_others_go() {
-    let mut outbox = Outbox::new(Tick(0));
-    outbox.raise(lost(0, Tick(0)), Tick(0));
-    outbox.take(10, Tick(500));
-    assert_eq!(outbox.settle(Outcome::Refused, Tick(600))[0].count, 1);
-    assert_eq!((outbox.waiting(), outbox.is_given_up()), (0, false));
 }
 
 #[test]

@@ -105,3 +105,27 @@ fn a_halt_is_told_each_time_at_once() {
         assert_eq!(kinds(&told), [(now.0 + 500, kind)]);
     }
 }
+
+#[test]
+fn of_a_message_that_is_refused_only_what_is_refused_alone_is_handed_back() {
+    let mut outbox = Outbox::new(Tick(0));
+    outbox.raise(lost(0, Tick(0)), Tick(0));
+    outbox.raise(crash(1, "exit code 1", Tick(0)), Tick(0));
+    assert_eq!(outbox.take(10, Tick(500)).len(), 2);
+    assert_eq!(
+        outbox.settle(Outcome::Refused, Tick(600)),
+        [],
+        "not one of them yet"
+    );
+    assert!(outbox.goes_singly());
+    let due = outbox.due().unwrap();
+    let entries = outbox.take(10, due);
+    assert_eq!((entries.len(), entries[0].kind), (1, AlertKind::CrashLoop));
+    assert_eq!(outbox.settle(Outcome::Refused, due)[0].count, 1);
+    let told = told_until(&mut outbox, Tick(60_000));
+    assert_eq!(told[0].1[0].kind, AlertKind::Disconnect);
+    assert_eq!(
+        (outbox.waiting(), outbox.is_given_up(), outbox.goes_singly()),
+        (0, false, false)
+    );
+}
