@@ -132,6 +132,10 @@ impl Post {
     fn raise(&mut self, alert: Alert) {
         let now = self.clock.now();
         if alert.pool.is_none() {
+            if alert.kind == AlertKind::Recovered && self.incident.is_open() {
+                // A part of it; its end is told.
+                return;
+            }
             self.incident.raise(alert.kind, now);
         }
         let (cause, last_lines) = alert.text.split_once('\n').unwrap_or((&alert.text, ""));
@@ -193,6 +197,7 @@ impl Post {
             if let Some(call) = courier.take(&self.client, now) {
                 self.flights.spawn(call);
             }
+            courier.measure();
         }
         self.couriers.iter().filter_map(Courier::due).min()
     }

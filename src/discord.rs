@@ -155,7 +155,7 @@ pub async fn watch(
                 if !std::mem::replace(&mut told, true) {
                     // Told, never waited for.
                     let wall = crate::clock::wall_ms();
-                    drop(alerts.try_send(Alert::new(AlertKind::Worker, refused.to_string(), wall)));
+                    drop(alerts.try_send(Alert::new(AlertKind::TokenRefused, refused.to_string(), wall)));
                 }
             }
             AskError::Unreachable(_) | AskError::Patience { .. } => {

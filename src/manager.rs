@@ -61,7 +61,7 @@ use crate::metrics::Metrics;
 use crate::store::{LeaseStore, Saved, StoreError};
 use crate::supervisor::{Host, Supervisor, WorkerEvent, memory, pressure};
 use effects::Effects;
-use fleet::{Dice, Fleet, LOOK_EVERY, Turn};
+use fleet::{Dice, Effect, Fleet, LOOK_EVERY, Turn};
 use handle::Shared;
 use keys::Keys;
 use pools::Pools;
@@ -330,6 +330,9 @@ impl<S: LeaseStore> Manager<S> {
             self.shared
                 .history
                 .tell(Kind::DiskTrouble, &format!("nothing can be leased: {reason}"));
+            let wall = self.shared.clock.wall_ms();
+            let alert = Alert::new(AlertKind::Disk, format!("nothing can be leased: {reason}"), wall);
+            self.effects.run(Effect::Alert(alert));
         }
         let now = self.shared.clock.now();
         for (pool, mut turn) in turns {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use prometheus::core::Collector;
-use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts};
+use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts};
 use shardman_core::timeline::Kind;
 
 use crate::manager::{BeatError, ConnectError};
@@ -30,6 +30,9 @@ const WAIT_SECONDS: [f64; 9] = [0.1, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3
 
 /// Classes of status codes. An answer of 1xx is none.
 const CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
+
+/// The variables that name a receiver of alerts.
+const RECEIVERS: [&str; 2] = ["WEBHOOK_URL", "ALERT_URL"];
 
 /// Every kind of event, so that each is there before its first. One that is
 /// missing here is counted from its first on.
@@ -122,6 +125,8 @@ pub struct Metrics {
     beats_out_of_plan: IntCounter,
     connects: IntCounterVec,
     alerts: IntCounterVec,
+    alerts_waiting: IntGaugeVec,
+    receiver_ok: IntGaugeVec,
     requests: IntCounterVec,
     durations: HistogramVec,
     events: IntCounterVec,
@@ -175,6 +180,14 @@ impl Metrics {
                 "Alerts by what became of them",
                 &["result"],
             ),
+            alerts_waiting: gauges(
+                "shardman_alerts_waiting",
+                "Alerts that wait for a receiver, and those under way",
+            ),
+            receiver_ok: gauges(
+                "shardman_alert_receiver_ok",
+                "Whether the receiver of alerts took what it was last sent, or was sent nothing yet",
+            ),
             requests: counters(
                 "shardman_http_requests_total",
                 "HTTP requests by route and class of the status code",
@@ -212,6 +225,9 @@ impl Metrics {
         };
         for end in AlertEnd::ALL {
             metrics.alerts(end, 0);
+        }
+        for receiver in RECEIVERS {
+            metrics.receiver(receiver, 0, true);
         }
         for result in [
             "granted",
@@ -251,6 +267,13 @@ impl Metrics {
         self.alerts.with_label_values(&[end.as_str()]).inc_by(alerts);
     }
 
+    /// How a receiver of alerts is, by the name of its variable.
+    pub(crate) fn receiver(&self, receiver: &str, waiting: u64, is_ok: bool) {
+        let waiting = i64::try_from(waiting).unwrap_or(i64::MAX);
+        self.alerts_waiting.with_label_values(&[receiver]).set(waiting);
+        self.receiver_ok.with_label_values(&[receiver]).set(is_ok.into());
+    }
+
     pub(crate) fn event(&self, kind: Kind) {
         match self.kinds.get(&kind) {
             Some(count) => count.inc(),
@@ -268,10 +291,12 @@ impl Metrics {
 
     /// All of it as it is now.
     pub(crate) fn collect(&self, families: &mut Families) {
-        let all: [&dyn Collector; 9] = [
+        let all: [&dyn Collector; 11] = [
             &self.beats,
             &self.connects,
             &self.alerts,
+            &self.alerts_waiting,
+            &self.receiver_ok,
             &self.requests,
             &self.durations,
             &self.events,
@@ -309,6 +334,11 @@ fn name(kind: Kind) -> String {
 
 fn counters(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
     IntCounterVec::new(Opts::new(name, help), labels).expect("a constant name and labels")
+}
+
+/// Of receivers of alerts.
+fn gauges(name: &str, help: &str) -> IntGaugeVec {
+    IntGaugeVec::new(Opts::new(name, help), &["receiver"]).expect("a constant name and label")
 }
 
 fn histogram(name: &str, help: &str, buckets: &[f64]) -> Histogram {

@@ -1,17 +1,18 @@
 //! What becomes of alerts on their way to somebody: those that come together
 //! go in one message, those of one cause are one entry of it, and what was just
 //! told is counted and told again as a sum. Nothing that is raised is left out:
-//! each counts in exactly one entry.
+//! each counts in exactly one entry, but for an end that did not last.
 //!
 //! An [`Outbox`] belongs to one receiver, and knows nothing of how it is
 //! reached: [`Outbox::take`] gives the entries of the next message,
 //! [`Outbox::settle`] is told what became of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::{PoolId, ShardId, Tick, WorkerId};
 
+mod ends;
 mod entry;
 mod incident;
 mod kind;
@@ -19,11 +20,12 @@ mod pace;
 #[cfg(test)]
 mod tests;
 
-pub use entry::Entry;
+pub use entry::{Entry, ranges};
 pub use incident::{CALM, Incident, Over};
 pub use kind::{AlertKind, Severity};
 pub use pace::{BURST, Outcome, REFILL};
 
+use ends::Ends;
 use kind::Alike;
 use pace::Pace;
 
@@ -101,6 +103,9 @@ pub struct Outbox {
     told: BTreeMap<Key, BTreeMap<Subject, Told>>,
     /// What is in the message under way.
     under_way: Vec<(Key, Entry)>,
+    ends: Ends,
+    /// Entries to be sent alone, because a message of several was refused.
+    singly: usize,
     pace: Pace,
 }
 
@@ -111,12 +116,20 @@ impl Outbox {
             again: BTreeMap::new(),
             told: BTreeMap::new(),
             under_way: Vec::new(),
+            ends: Ends::default(),
+            singly: 0,
             pace: Pace::new(now),
         }
     }
 
     /// Enters an alert.
     pub fn raise(&mut self, notice: Notice, now: Tick) {
+        if notice.kind == AlertKind::Recovered {
+            return self.raise_end(notice, now);
+        }
+        if notice.kind.hurts() {
+            self.ends.hurt(&notice.pool);
+        }
         let mut key = Key {
             kind: notice.kind,
             pool: notice.pool.clone(),
@@ -144,6 +157,8 @@ impl Outbox {
             let entry = Some(&under_way.1).filter(|entry| entry.subjects.contains(&subject))?;
             Some((entry.first_ms, now + QUIET))
         });
+        // Nothing is worse, and nothing else says it.
+        let told = told.filter(|_| notice.kind != AlertKind::Halted);
         let waits = self.again.get(&key);
         let waits = waits.is_some_and(|waiting| waiting.entry.subjects.contains(&subject));
         if told.is_none() && !waits {
@@ -174,7 +189,11 @@ impl Outbox {
             let urgent = waiting.entry.severity() < Severity::Info;
             waiting.due.max(self.pace.ready_at(urgent))
         });
-        due.min()
+        let ends = self.ends.waiting.iter().map(|(pool, waiting)| {
+            let due = self.trouble_due(pool).max(Some(waiting.due));
+            due.max(Some(self.pace.ready_at(false))).unwrap_or(waiting.due)
+        });
+        due.chain(ends).min()
     }
 
     /// The entries of the next message, at most `most`, the worst first; none
@@ -197,6 +216,8 @@ impl Outbox {
     }
 
     fn gather(&mut self, most: usize, now: Tick, all: bool) {
+        let most = if self.singly > 0 { 1 } else { most };
+        self.ends.depart();
         // What happened a moment ago goes along.
         let fresh = self.fresh.iter().map(|(key, waiting)| (false, key, waiting));
         let again = self.again.iter().map(|(key, waiting)| (true, key, waiting));
@@ -213,6 +234,16 @@ impl Outbox {
             let from = if again { &mut self.again } else { &mut self.fresh };
             if let Some(Waiting { entry, .. }) = from.remove(&key) {
                 self.under_way.push((key, entry));
+            }
+        }
+        let pools: Vec<_> = self.ends.waiting.keys().cloned().collect();
+        for pool in pools {
+            let room = self.under_way.len() < most;
+            if room
+                && self.trouble_due(&pool).is_none()
+                && let Some(Waiting { entry, .. }) = self.ends.waiting.remove(&pool)
+            {
+                self.under_way.push((ends::key(&pool), entry));
             }
         }
     }
@@ -245,26 +276,48 @@ impl Outbox {
         }
     }
 
-    /// What became of the message under way. Returns what will not be told,
-    /// because the receiver refuses it for good.
+    /// What became of the message under way. Returns what will not be told:
+    /// entries that are refused even alone.
     pub fn settle(&mut self, outcome: Outcome, now: Tick) -> Vec<Entry> {
         let under_way = std::mem::take(&mut self.under_way);
         self.pace.settle(outcome, now);
         let mut refused = Vec::new();
+        let alone = self.singly > 0;
+        match outcome {
+            Outcome::Refused if !alone => self.singly = under_way.len(),
+            Outcome::Refused | Outcome::Taken { .. } => self.singly = self.singly.saturating_sub(1),
+            Outcome::Limited { .. }
+            | Outcome::Unavailable { .. }
+            | Outcome::Misconfigured { .. }
+            | Outcome::Gone
+            | Outcome::Dropped => {}
+        }
         for (key, entry) in under_way {
             match outcome {
-                Outcome::Taken { .. } => self.mark_told(&key, &entry, now),
-                Outcome::Refused => refused.push(entry),
-                Outcome::Limited { .. } | Outcome::Unavailable { .. } | Outcome::Gone | Outcome::Dropped => {
+                Outcome::Taken { .. } => {
+                    self.mark_told(&key, &entry, now);
+                    self.mark_known(&key, now);
+                }
+                Outcome::Refused if alone => refused.push(entry),
+                Outcome::Refused
+                | Outcome::Limited { .. }
+                | Outcome::Unavailable { .. }
+                | Outcome::Misconfigured { .. }
+                | Outcome::Gone
+                | Outcome::Dropped => {
                     self.put_back(key, entry, now);
                 }
             }
         }
+        self.forget_unowed();
         refused
     }
 
     /// With what came meanwhile.
     fn put_back(&mut self, key: Key, entry: Entry, now: Tick) {
+        if key.kind == AlertKind::Recovered {
+            return self.ends.put_back(key, entry, now);
+        }
         let back = match entry.again_since_ms {
             Some(_) => &mut self.again,
             None => &mut self.fresh,
@@ -279,13 +332,29 @@ impl Outbox {
         }
     }
 
-    /// The receiver is another one now, or is to be tried again.
+    /// The receiver is another one now.
     pub fn reset_pace(&mut self, now: Tick) {
         self.settle(Outcome::Dropped, now);
         self.pace = Pace::new(now);
     }
 
-    /// Whether the receiver is given up until it is another one.
+    /// Somebody looked after the receiver: what was given up, or is tried
+    /// seldom, is tried at once.
+    pub fn retry(&mut self, now: Tick) {
+        self.pace.retry(now);
+    }
+
+    /// Whether entries go one by one, to find the one that is refused.
+    pub fn goes_singly(&self) -> bool {
+        self.singly > 0
+    }
+
+    /// Whether the receiver took what it was last sent, as far as is known.
+    pub fn is_ok(&self) -> bool {
+        self.pace.is_ok()
+    }
+
+    /// Whether the receiver is given up until somebody looks after it.
     pub fn is_given_up(&self) -> bool {
         self.pace.is_given_up()
     }
@@ -293,6 +362,7 @@ impl Outbox {
     /// Alerts that wait, and those under way.
     pub fn waiting(&self) -> u64 {
         let waiting = self.fresh.values().chain(self.again.values());
+        let waiting = waiting.chain(self.ends.waiting.values());
         let waiting = waiting.map(|waiting| &waiting.entry);
         let under_way = self.under_way.iter().map(|(_, entry)| entry);
         waiting.chain(under_way).map(|entry| entry.count).sum()
@@ -319,22 +389,4 @@ fn alike(kind: AlertKind, cause: &str) -> String {
             text
         }
     }
-}
-
-/// Numbers as ranges: `0–2, 5`.
-pub fn ranges(numbers: impl IntoIterator<Item = u32>) -> Vec<String> {
-    let numbers: BTreeSet<u32> = numbers.into_iter().collect();
-    let mut ranges: Vec<(u32, u32)> = Vec::new();
-    for number in numbers {
-        match ranges.last_mut() {
-            Some((_, last)) if last.checked_add(1) == Some(number) => *last = number,
-            _ => ranges.push((number, number)),
-        }
-    }
-    let words = ranges.into_iter().map(|(first, last)| match last - first {
-        0 => first.to_string(),
-        1 => format!("{first}, {last}"),
-        _ => format!("{first}–{last}"),
-    });
-    words.collect()
 }

@@ -11,6 +11,14 @@ use crate::client::{Answer, CallError};
 /// The pause after a 429 that says none.
 const UNSAID: f64 = 5.0;
 
+/// The webhook was deleted, or its URL is wrong: no other try can help
+/// (Discord, "Opcodes and Status Codes", JSON).
+const UNKNOWN_WEBHOOK: u64 = 10_015;
+const BAD_WEBHOOK_TOKEN: u64 = 50_027;
+
+/// The webhook of a forum channel takes messages of a thread alone.
+const NEEDS_THREAD: u64 = 220_001;
+
 /// What a receiver's answer means, and why, in words without the URL.
 #[derive(Debug)]
 pub(super) struct Verdict {
@@ -69,6 +77,11 @@ fn of_answer(answer: &Answer, chance: u8) -> Verdict {
         || status == StatusCode::TOO_EARLY
     {
         Outcome::Unavailable { chance }
+    } else if matches!(
+        (status, body.code),
+        (StatusCode::NOT_FOUND, Some(UNKNOWN_WEBHOOK)) | (StatusCode::UNAUTHORIZED, Some(BAD_WEBHOOK_TOKEN))
+    ) {
+        Outcome::Gone
     } else if status.is_redirection()
         || status == StatusCode::UNAUTHORIZED
         || status == StatusCode::FORBIDDEN
@@ -76,7 +89,10 @@ fn of_answer(answer: &Answer, chance: u8) -> Verdict {
         || status == StatusCode::METHOD_NOT_ALLOWED
         || status == StatusCode::GONE
     {
-        Outcome::Gone
+        // Often a proxy in between; nothing says that it stays so.
+        Outcome::Misconfigured { chance }
+    } else if body.code == Some(NEEDS_THREAD) {
+        Outcome::Misconfigured { chance }
     } else {
         Outcome::Refused
     };
@@ -145,8 +161,12 @@ mod tests {
     #[test]
     fn what_is_gone_is_told_from_what_is_away() {
         let body = r#"{"message": "Unknown Webhook", "code": 10015}"#;
-        for status in [301, 401, 403, 404, 410] {
-            assert_eq!(answer(status, body, |_| {}), Outcome::Gone, "{status}");
+        assert_eq!(answer(404, body, |_| {}), Outcome::Gone);
+        let body = r#"{"message": "Invalid Webhook Token", "code": 50027}"#;
+        assert_eq!(answer(401, body, |_| {}), Outcome::Gone);
+        for status in [301, 302, 307, 401, 403, 404, 405, 410] {
+            let seldom = Outcome::Misconfigured { chance: 7 };
+            assert_eq!(answer(status, "<html>", |_| {}), seldom, "{status}");
         }
         for status in [408, 500, 502, 503, 504] {
             assert_eq!(
@@ -156,6 +176,10 @@ mod tests {
             );
         }
         assert_eq!(answer(400, r#"{"code": 50035}"#, |_| {}), Outcome::Refused);
+        assert_eq!(
+            answer(400, r#"{"code": 220001}"#, |_| {}),
+            Outcome::Misconfigured { chance: 7 }
+        );
         let away = Err(CallError::Unreachable("connection refused".to_owned()));
         assert_eq!(verdict(&away, 7).outcome, Outcome::Unavailable { chance: 7 });
         assert_eq!(verdict(&Err(CallError::BadUrl), 7).outcome, Outcome::Gone);

@@ -70,18 +70,27 @@ impl Courier {
     }
 
     /// The configuration was read. Another receiver is told what the former one
-    /// was not.
+    /// was not; of the same one, what it asked for still holds.
     pub(super) fn retarget(&mut self, target: Option<&Target>, now: Tick) {
-        if self.target.as_ref() == target {
-            return;
-        }
+        let url = |target: Option<&Target>| target.map(|target| target.url.clone());
+        let same = url(self.target.as_ref()) == url(target);
         self.target = target.cloned();
+        if same {
+            return self.outbox.retry(now);
+        }
         self.number += 1;
         self.complained = false;
         match &self.target {
             Some(_) => self.outbox.reset_pace(now),
             None => self.outbox = Outbox::new(now),
         }
+    }
+
+    /// Tells the metrics how it is.
+    pub(super) fn measure(&self) {
+        let receiver = self.form.variable();
+        self.metrics
+            .receiver(receiver, self.outbox.waiting(), self.outbox.is_ok());
     }
 
     pub(super) fn raise(&mut self, notice: Notice, now: Tick) {
@@ -133,6 +142,8 @@ impl Courier {
             content,
         } = self.target.clone()?;
         let form = self.form;
+        // It may be what is refused.
+        let content = content.filter(|_| !self.outbox.goes_singly());
         let entries = take(&mut self.outbox, form.entries(), now);
         if entries.is_empty() {
             return None;
@@ -161,7 +172,10 @@ impl Courier {
         self.ended |= self.ending && !matches!(outcome, Outcome::Taken { .. });
         match outcome {
             Outcome::Taken { .. } => self.metrics.alerts(AlertEnd::Sent, self.alerts),
-            Outcome::Unavailable { .. } | Outcome::Refused | Outcome::Gone => {
+            Outcome::Unavailable { .. }
+            | Outcome::Misconfigured { .. }
+            | Outcome::Refused
+            | Outcome::Gone => {
                 self.metrics.alerts(AlertEnd::Failed, self.alerts);
             }
             Outcome::Limited { .. } | Outcome::Dropped => {}
@@ -182,12 +196,22 @@ impl Courier {
                     warn!("alerts do not reach {variable}: {reason}; they are kept, and tried again");
                 }
             }
+            Outcome::Misconfigured { .. } => {
+                if !std::mem::replace(&mut self.complained, true) {
+                    error!(
+                        "alerts do not reach {variable}: {reason}; they are kept, and tried again more and more seldom. Look at {variable} and what is behind it; `shardman reload` tries at once"
+                    );
+                }
+            }
+            Outcome::Refused if refused.is_empty() => {
+                warn!("{variable} refuses a message: {reason}; its alerts are sent one by one");
+            }
             Outcome::Refused => {
                 let causes: Vec<_> = refused.iter().flat_map(|entry| entry.causes.first()).collect();
                 error!("{variable} refuses these alerts: {reason}: {causes:?}");
             }
             Outcome::Gone => error!(
-                "{variable} takes no alerts any more: {reason}; nothing is sent there until it is changed (alerts kept: {waiting}). Set {variable} anew, then run `shardman reload`"
+                "{variable} takes no alerts any more: {reason}; nothing is sent there until then (alerts kept: {waiting}). Set {variable} anew, then run `shardman reload`"
             ),
             Outcome::Dropped => {}
         }

@@ -3,7 +3,7 @@
 //! anybody, or leave its code block.
 
 use serde_json::{Value, json};
-use shardman_core::alerting::{AlertKind, Entry, ranges};
+use shardman_core::alerting::{AlertKind, Entry, Severity, ranges};
 
 use super::color;
 
@@ -29,12 +29,14 @@ const BLOCK: usize = "\n```\n\n```".len();
 pub(super) fn message(content: Option<&str>, entries: &[&Entry]) -> Value {
     let share = ALL / entries.len().max(1);
     let embeds: Vec<_> = entries.iter().map(|entry| embed(entry, share)).collect();
+    // What is only good to know wakes nobody.
+    let wakes = entries.iter().any(|entry| entry.severity() < Severity::Info);
     let content = content.map(|content| first(content, CONTENT));
     json!({
         "content": content,
         "embeds": embeds,
         "username": "Shardman Alerts",
-        "allowed_mentions": mentions(content.unwrap_or_default()),
+        "allowed_mentions": mentions(content.filter(|_| wakes).unwrap_or_default()),
     })
 }
 
@@ -143,6 +145,8 @@ fn status(kind: AlertKind) -> &'static str {
         AlertKind::Plan | AlertKind::Rescaled => "Shards",
         AlertKind::Recovered => "Recovered",
         AlertKind::Halted => "Halted",
+        AlertKind::TokenRefused => "Token",
+        AlertKind::Disk => "Disk",
         AlertKind::Paused => "Restart",
         AlertKind::Worker
         | AlertKind::CrashLoop

@@ -8,7 +8,7 @@ use serde_json::json;
 use shardman_core::alerting::AlertKind;
 
 use crate::alerting::{TAKEN, lease, log_lines, shards};
-use crate::support::{Hook, Program, Shardman, eventually, seconds, webhook};
+use crate::support::{Hook, How, Program, Reply, Shardman, eventually, get, post, seconds, webhook};
 
 #[test]
 fn a_lost_shard_is_told_in_the_published_form() {
@@ -107,6 +107,61 @@ fn what_waits_at_the_end_is_sent_once_more_and_not_for_long() {
     let told: BTreeSet<u32> = discord.entries("embeds").iter().flat_map(shards).collect();
     assert_eq!(told, BTreeSet::from([0, 1]));
     assert_eq!(log_lines(&shardman, "alerts that did not reach ALERT_URL: 2"), 1);
+}
+
+#[test]
+fn a_receiver_that_was_given_up_is_tried_again_at_each_reload_and_the_metrics_say_how_it_is() {
+    const ANSWERS: &[Reply] = &[
+        Reply("403 Forbidden", &["Content-Type: text/html"], "<html>"),
+        Reply(
+            "404 Not Found",
+            &["Content-Type: application/json"],
+            r#"{"message": "Unknown Webhook", "code": 10015}"#,
+        ),
+        TAKEN,
+    ];
+    let discord = Hook::new(ANSWERS);
+    let folder = tempfile::tempdir().unwrap();
+    let dotenv = folder.path().join(".env");
+    let write = |content: &str| {
+        let text = format!("WEBHOOK_URL={}\nWEBHOOK_CONTENT={content}\n", discord.url);
+        std::fs::write(&dotenv, text).unwrap();
+    };
+    write("one");
+    let settings = [("MAX_SHARDS", "2"), ("WORKERS", "0"), ("MAX_SECONDS", "60")];
+    let mut shardman = Shardman::up_as(folder, &settings, How::default());
+    let metric = |name: &str| -> f64 {
+        let text = get(shardman.address, "/metrics", "test-secret").body;
+        let line = format!("{name}{{receiver=\"WEBHOOK_URL\"}} ");
+        let value = text.lines().find_map(|found| found.strip_prefix(&line));
+        value.unwrap().parse().unwrap()
+    };
+    let ok = |wanted: f64| {
+        eventually(seconds(15.0), "the metric says so", || {
+            ((metric("shardman_alert_receiver_ok") - wanted).abs() < 1e-9).then_some(())
+        });
+    };
+    ok(1.0);
+    lease(&shardman, 1);
+    ok(0.0);
+    assert!(metric("shardman_alerts_waiting") > 0.5, "it is kept");
+    assert_eq!(discord.heard().len(), 1);
+    for (tries, content) in [(2, "one"), (3, "two")] {
+        write(content);
+        assert_eq!(post(shardman.address, "/reload", "test-secret", "").status, 200);
+        eventually(seconds(15.0), "it is tried", || {
+            (discord.heard().len() == tries).then_some(())
+        });
+        if tries == 2 {
+            eventually(seconds(10.0), "it is given up", || {
+                (log_lines(&shardman, "WEBHOOK_URL takes no alerts any more") == 1).then_some(())
+            });
+        }
+    }
+    ok(1.0);
+    assert_eq!(metric("shardman_alerts_waiting").round() as u64, 0);
+    assert_eq!(discord.heard()[2].body["content"], "two");
+    assert!(shardman.stop().success());
 }
 
 #[test]

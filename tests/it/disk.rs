@@ -2,7 +2,7 @@
 
 use rustix::process::{Pid, Resource, Rlimit, Signal, prlimit};
 
-use crate::support::{Shardman, Sim, eventually, let_pass, post, seconds, signal};
+use crate::support::{Hook, Reply, Shardman, Sim, eventually, let_pass, post, seconds, signal};
 
 /// From now on no file of this process may have more bytes: every commit fails
 /// as on a full disk. `None` for as many as it likes.
@@ -121,5 +121,57 @@ fn a_full_disk_stops_no_worker_that_it_could_not_start_again() {
     assert_ne!(shardman.workers()[1], before[1]);
     assert_eq!(sim.report().identify_count, 4);
     sim.assert_clean();
+    assert!(shardman.stop().success());
+}
+
+#[test]
+fn a_disk_that_takes_nothing_is_told_once_and_so_is_its_end() {
+    let discord = Hook::new(&[Reply("204 No Content", &[], "")]);
+    let settings = [
+        ("MAX_SHARDS", "2"),
+        ("WORKERS", "0"),
+        ("MAX_SECONDS", "30"),
+        ("WEBHOOK_URL", &*discord.url),
+        ("WEBHOOK_CONTENT", "<@42>"),
+    ];
+    let mut shardman = Shardman::up_on_a_small_disk(&settings);
+    let lease = || {
+        let answer = shardman.connect();
+        let session = answer.json()["session_id"].as_str().map(str::to_owned);
+        session.ok_or(answer.status)
+    };
+    let held = std::cell::RefCell::new(vec![lease().unwrap()]);
+    let told = |status: &str| -> Vec<serde_json::Value> {
+        let messages = discord.heard().into_iter().map(|heard| heard.body);
+        let of_status = messages.filter(|message| {
+            let embeds = message["embeds"].as_array().unwrap();
+            embeds.iter().any(|embed| embed["fields"][0]["value"] == status)
+        });
+        of_status.collect()
+    };
+    let await_word = |status: &str| {
+        eventually(seconds(40.0), status, || {
+            for session in &*held.borrow() {
+                assert_eq!(shardman.beat(session).status, 204);
+            }
+            told(status).pop()
+        })
+    };
+    let connected = await_word("Connect");
+    assert_eq!(connected["content"], "<@42>");
+    assert_eq!(
+        connected["allowed_mentions"]["users"],
+        serde_json::json!([]),
+        "nobody is woken"
+    );
+    limit_files(shardman.pid(), Some(4096));
+    // Whatever is to be written meets it.
+    assert_eq!(lease(), Err(503));
+    let full = await_word("Disk");
+    assert_eq!(full["allowed_mentions"]["users"], serde_json::json!(["42"]));
+    limit_files(shardman.pid(), None);
+    held.borrow_mut().push(lease().unwrap());
+    await_word("Recovered");
+    assert_eq!((told("Disk").len(), told("Recovered").len()), (1, 1));
     assert!(shardman.stop().success());
 }

@@ -43,6 +43,11 @@ impl Incident {
         self.whole_since = None;
     }
 
+    /// Whether something is told, and not yet that it is over.
+    pub fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
     /// How the fleet is. Says when it is to be looked at again, while there is
     /// something to wait for.
     pub fn look(&mut self, whole: bool, now: Tick) -> Option<Tick> {

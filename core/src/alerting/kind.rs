@@ -49,6 +49,10 @@ pub enum AlertKind {
     Share,
     /// The whole fleet is halted.
     Halted,
+    /// Discord refuses the bot's token.
+    TokenRefused,
+    /// The disk takes no more writes.
+    Disk,
     /// An incident is over.
     Recovered,
 }
@@ -65,7 +69,7 @@ pub(super) enum Alike {
 }
 
 impl AlertKind {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::Connect,
         Self::Disconnect,
         Self::Budget,
@@ -81,6 +85,8 @@ impl AlertKind {
         Self::Paused,
         Self::Share,
         Self::Halted,
+        Self::TokenRefused,
+        Self::Disk,
         Self::Recovered,
     ];
 
@@ -102,15 +108,21 @@ impl AlertKind {
             Self::Paused => "paused",
             Self::Share => "share",
             Self::Halted => "halted",
+            Self::TokenRefused => "token_refused",
+            Self::Disk => "disk",
             Self::Recovered => "recovered",
         }
     }
 
     pub fn severity(self) -> Severity {
         match self {
-            Self::CrashLoop | Self::Misconfigured | Self::Unregistered | Self::Silent | Self::Halted => {
-                Severity::Critical
-            }
+            Self::CrashLoop
+            | Self::Misconfigured
+            | Self::Unregistered
+            | Self::Silent
+            | Self::Halted
+            | Self::TokenRefused
+            | Self::Disk => Severity::Critical,
             Self::Disconnect
             | Self::Budget
             | Self::Plan
@@ -141,6 +153,8 @@ impl AlertKind {
             Self::Paused => "The restart is paused",
             Self::Share => "A worker has used its share of session starts",
             Self::Halted => "The fleet is halted",
+            Self::TokenRefused => "Discord refuses the bot's token",
+            Self::Disk => "The disk takes no more writes",
             Self::Recovered => "It is over",
         }
     }
@@ -161,6 +175,8 @@ impl AlertKind {
             Self::Paused => "No further worker is restarted meanwhile.",
             Self::Share => "Its shards wait until it is within its share again.",
             Self::Halted => "All workers are stopped: no restart can help.",
+            Self::TokenRefused => "What runs goes on. Discord is asked again, at least each minute.",
+            Self::Disk => "What runs goes on. Nothing is leased or restarted; writing is tried again.",
         }
     }
 
@@ -183,6 +199,10 @@ impl AlertKind {
             Self::Paused => "Mend what failed; it goes on, or `shardman restart --continue` does it.",
             Self::Share => "Stop its crashes. `shardman start --spend-reserve` lifts the limit.",
             Self::Halted => "Mend what Discord refuses, then `shardman resume`.",
+            Self::TokenRefused => {
+                "Reset the token in the developer portal, set BOT_TOKEN, `shardman reload`."
+            }
+            Self::Disk => "Make room on the disk of DATA_DIR, and look whether it is mounted and well.",
         }
     }
 
@@ -197,6 +217,7 @@ impl AlertKind {
                 | Self::Unwell
                 | Self::Silent
                 | Self::Halted
+                | Self::Disk
         )
     }
 
@@ -216,6 +237,8 @@ impl AlertKind {
             | Self::Silent
             | Self::Paused
             | Self::Halted
+            | Self::TokenRefused
+            | Self::Disk
             | Self::Recovered => Alike::Same,
         }
     }

@@ -23,6 +23,10 @@ const PAUSE: Duration = Duration::from_secs(2);
 const BACKOFF: Duration = Duration::from_secs(2);
 const BACKOFF_MOST: Duration = Duration::from_secs(5 * 60);
 
+/// The pauses where only somebody's hand can help, which may come unseen.
+const SELDOM: Duration = Duration::from_secs(5 * 60);
+const SELDOM_MOST: Duration = Duration::from_secs(60 * 60);
+
 /// Nobody can mean a longer one.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 
@@ -36,7 +40,10 @@ pub enum Outcome {
     /// Nobody answers, or who answers cannot take it now. `chance` is uniform
     /// in 0..256 and takes up to half off the pause.
     Unavailable { chance: u8 },
-    /// This message will never be taken, others may.
+    /// It takes none as it, or what is configured here, is now. `chance` keeps
+    /// receivers apart.
+    Misconfigured { chance: u8 },
+    /// This message will never be taken, others may: its entries go one by one.
     Refused,
     /// The receiver takes none any more.
     Gone,
@@ -53,7 +60,11 @@ pub(super) struct Pace {
     /// By the receiver's own word.
     forbidden_until: Tick,
     failures: u32,
+    /// Those in a row that somebody must mend.
+    misconfigured: u32,
     given_up: bool,
+    /// The last message was not taken.
+    failing: bool,
 }
 
 impl Pace {
@@ -64,7 +75,9 @@ impl Pace {
             blocked_until: now,
             forbidden_until: now,
             failures: 0,
+            misconfigured: 0,
             given_up: false,
+            failing: false,
         }
     }
 
@@ -103,7 +116,34 @@ impl Pace {
         self.counted_at = now;
     }
 
+    /// Somebody may have mended it. What the receiver asked for still holds.
+    pub(super) fn retry(&mut self, now: Tick) {
+        if self.given_up || self.misconfigured > 0 {
+            self.blocked_until = now;
+            self.misconfigured = 0;
+            self.given_up = false;
+        }
+    }
+
+    /// Whether it took the last message, as far as is known.
+    pub(super) fn is_ok(&self) -> bool {
+        !self.failing
+    }
+
     pub(super) fn settle(&mut self, outcome: Outcome, now: Tick) {
+        match outcome {
+            Outcome::Taken { .. } | Outcome::Limited { .. } => {
+                self.misconfigured = 0;
+                self.failing = false;
+            }
+            Outcome::Dropped => {}
+            Outcome::Unavailable { .. }
+            | Outcome::Misconfigured { .. }
+            | Outcome::Refused
+            | Outcome::Gone => {
+                self.failing = true;
+            }
+        }
         match outcome {
             Outcome::Taken { pause } => {
                 self.failures = 0;
@@ -115,15 +155,23 @@ impl Pace {
                 self.forbid(retry_after, now);
             }
             Outcome::Unavailable { chance } => {
-                let pause = BACKOFF
-                    .saturating_mul(1 << self.failures.min(16))
-                    .min(BACKOFF_MOST);
+                self.back_off(BACKOFF, BACKOFF_MOST, self.failures, chance, now);
                 self.failures = self.failures.saturating_add(1);
-                self.blocked_until = now + (pause - pause * u32::from(chance) / 512);
+            }
+            Outcome::Misconfigured { chance } => {
+                // Never sooner than the first of these pauses.
+                self.back_off(SELDOM, SELDOM_MOST, self.misconfigured, 0, now);
+                self.blocked_until = self.blocked_until + Duration::from_millis(u64::from(chance) * 100);
+                self.misconfigured = self.misconfigured.saturating_add(1);
             }
             Outcome::Refused | Outcome::Dropped => {}
             Outcome::Gone => self.given_up = true,
         }
+    }
+
+    fn back_off(&mut self, first: Duration, most: Duration, failures: u32, chance: u8, now: Tick) {
+        let pause = first.saturating_mul(1 << failures.min(16)).min(most);
+        self.blocked_until = now + (pause - pause * u32::from(chance) / 512);
     }
 
     fn forbid(&mut self, wait: Duration, now: Tick) {

@@ -1,6 +1,12 @@
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 
 use super::*;
+
+mod ends;
+
+use ends::over;
 
 fn shard(number: u32) -> ShardId {
     ShardId::new(number, 2000).unwrap()
@@ -211,18 +217,40 @@ fn a_receiver_that_is_gone_is_left_alone_until_it_is_another_one() {
     assert!(outbox.is_given_up());
     assert_eq!(outbox.due(), None);
     assert!(outbox.take_last(10, Tick(9_000_000)).is_empty());
-    outbox.reset_pace(Tick(9_000_000));
+    assert!(!outbox.is_ok());
+    outbox.retry(Tick(9_000_000));
     let told = told_until(&mut outbox, Tick(9_001_000));
     assert_eq!(told[0].1[0].count, 2, "what was missed is told");
 }
 
 #[test]
-fn a_message_that_is_refused_is_handed_back_and_others_go() {
+fn a_receiver_that_forbids_us_is_tried_seldom_and_at_once_when_somebody_asks() {
     let mut outbox = Outbox::new(Tick(0));
     outbox.raise(lost(0, Tick(0)), Tick(0));
-    outbox.take(10, Tick(500));
-    assert_eq!(outbox.settle(Outcome::Refused, Tick(600))[0].count, 1);
-    assert_eq!((outbox.waiting(), outbox.is_given_up()), (0, false));
+    let mut pauses = Vec::new();
+    let mut now = outbox.due().unwrap();
+    for _ in 0..6 {
+        assert_eq!(outbox.take(10, now).len(), 1);
+        outbox.settle(Outcome::Misconfigured { chance: 0 }, now);
+        let next = outbox.due().unwrap();
+        pauses.push(next.ms_since(now) / 60_000);
+        now = next;
+    }
+    assert_eq!(pauses, [5, 10, 20, 40, 60, 60]);
+    assert!(!outbox.is_ok() && !outbox.is_given_up());
+    let soon = Tick(now.0 - 3_000_000);
+    outbox.retry(soon);
+    assert_eq!(outbox.due(), Some(soon));
+    assert_eq!(outbox.take(10, soon).len(), 1);
+    outbox.settle(TAKEN, soon);
+    assert!(outbox.is_ok());
+    // What the receiver asked for is kept all the same.
+    let retry_after = Duration::from_secs(60);
+    outbox.raise(lost(1, soon), soon);
+    outbox.take(10, Tick(soon.0 + 10_000));
+    outbox.settle(Outcome::Limited { retry_after }, Tick(soon.0 + 10_000));
+    outbox.retry(Tick(soon.0 + 11_000));
+    assert_eq!(outbox.due(), Some(Tick(soon.0 + 70_000)));
 }
 
 #[test]
@@ -248,6 +276,7 @@ fn the_end_of_an_incident_is_told_once_and_only_of_one() {
 
 #[derive(Clone, Debug)]
 enum Step {
+    Recover,
     Pass(u64),
     Lose(u32),
     Crash(u32, u32),
@@ -261,6 +290,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => Just(TAKEN),
         1 => (0u64..9_000).prop_map(|ms| Outcome::Taken { pause: Some(Duration::from_millis(ms)) }),
         2 => (0u64..90_000).prop_map(|ms| Outcome::Limited { retry_after: Duration::from_millis(ms) }),
+        1 => any::<u8>().prop_map(|chance| Outcome::Misconfigured { chance }),
         3 => any::<u8>().prop_map(|chance| Outcome::Unavailable { chance }),
     ];
     let step = prop_oneof![
@@ -269,9 +299,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => (0u32..50).prop_map(Step::Lose),
         3 => (0u32..10, 0u32..3).prop_map(|(worker, how)| Step::Crash(worker, how)),
         1 => (0u32..300).prop_map(Step::Odd),
+        1 => Just(Step::Recover),
         6 => outcome.prop_map(Step::Settle),
     ];
     prop::collection::vec(step, 1..400)
+}
+
+fn ends(outbox: &Outbox) -> u64 {
+    outbox.ends.waiting.len() as u64
 }
 
 proptest! {
@@ -296,6 +331,10 @@ proptest! {
                     outbox.raise(crash(worker, &"x".repeat(how as usize), now), now);
                     raised += 1;
                 }
+                Step::Recover => {
+                    outbox.raise(over(now), now);
+                    prop_assert!(ends(&outbox) <= 1);
+                }
                 Step::Odd(number) => {
                     let cause = "odd ".repeat(number as usize);
                     outbox.raise(Notice { cause, ..crash(1, "", now) }, now);
@@ -312,17 +351,18 @@ proptest! {
                     prop_assert!(outbox.settle(outcome, now).is_empty());
                     match outcome {
                         Outcome::Taken { pause } => {
-                            told += entries.iter().map(|entry| entry.count).sum::<u64>();
+                            let alerts = entries.iter().filter(|entry| entry.kind != AlertKind::Recovered);
+                            told += alerts.map(|entry| entry.count).sum::<u64>();
                             let named: BTreeSet<_> = entries.iter().flat_map(Entry::shards).collect();
                             unnamed.retain(|shard| !named.contains(shard));
                             not_before = now + pause.unwrap_or_default();
                         }
                         Outcome::Limited { retry_after } => not_before = now + retry_after,
-                        Outcome::Unavailable { .. } | Outcome::Refused | Outcome::Gone | Outcome::Dropped => {}
+                        Outcome::Unavailable { .. } | Outcome::Misconfigured { .. } | Outcome::Refused | Outcome::Gone | Outcome::Dropped => {}
                     }
                 }
             }
-            prop_assert_eq!(told + outbox.waiting(), raised);
+            prop_assert_eq!(told + outbox.waiting() - ends(&outbox), raised);
         }
         prop_assert_eq!((told, outbox.waiting()), (raised, 0));
         prop_assert!(unnamed.is_empty(), "{:?}", unnamed);

@@ -209,23 +209,15 @@ impl Fleet {
     fn lapsed(&mut self, shard: ShardId, child: Option<&WorkerId>, silent_ms: u64, now: Tick) {
         let (seconds, name) = (silent_ms / 1000, self.name(shard));
         warn!(shard.id = %shard, lease.silent_ms = silent_ms, "lease lost on {name}: no beat for {seconds} s");
-        let (kind, told, text) = match self.is_discord() {
-            true => (
-                AlertKind::Disconnect,
-                Some(shard),
-                format!("no beat for {seconds} s"),
-            ),
-            false => (
-                AlertKind::Worker,
-                Some(shard),
-                format!("lease lost on {name}: no beat for {seconds} s"),
-            ),
+        let text = match self.is_discord() {
+            true => format!("no beat for {seconds} s"),
+            false => format!("lease lost on {name}: no beat for {seconds} s"),
         };
         // One word is said for all of them, where many lapse together.
         if child.is_none() || !self.brake.is_on() {
             let alert = Alert {
-                kind,
-                shard: told,
+                kind: AlertKind::Disconnect,
+                shard: Some(shard),
                 worker: child.cloned(),
                 pool: (!self.is_discord()).then(|| self.settings.pool.clone()),
                 text,

@@ -164,7 +164,7 @@ fn the_one_word_for_children_that_lapse_together_takes_no_external_workers_place
         (
             Den::of_pool(9, RestartRule::Always),
             lone(
-                AlertKind::Worker,
+                AlertKind::Disconnect,
                 "lease lost on slot 0 of jobs: no beat for 10 s",
             ),
         ),
