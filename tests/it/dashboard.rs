@@ -250,7 +250,6 @@ fn a_rolling_restart_is_paused_continued_and_cancelled() {
     eventually(seconds(10.0), "it goes on", || {
         (!shardman.fleet().restart?.on_hold).then_some(())
     });
-    // The page has heard of it.
     page.until(
         "it can be paused again",
         &format!("{}?.checkVisibility()", button("Pause")),
