@@ -170,7 +170,8 @@ function ask(said) {
   form.focus();
 }
 
-document.addEventListener("visibilitychange", freshness);
+// Seen again, it begins anew, and that is no loss to tell.
+document.addEventListener("visibilitychange", () => document.hidden && freshness());
 session.addEventListener("gone", () => app && ask("You are no longer signed in."));
 window.addEventListener("hashchange", () => (location.hash.startsWith("#share=") ? arrive() : route()));
 
