@@ -1,3 +1,5 @@
+//! The end of an incident, how it comes and goes, and what is refused.
+
 use super::*;
 
 pub(super) fn over(now: Tick) -> Notice {
