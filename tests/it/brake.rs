@@ -134,7 +134,7 @@ fn workers_that_freeze_together_are_replaced_a_few_at_a_time_and_no_session_is_l
             for embed in message["embeds"].as_array().unwrap() {
                 let text = embed.to_string();
                 began += u32::from(text.contains("workers lapsed within"));
-                ended += u32::from(text.contains("were killed, the others"));
+                ended += u32::from(text.contains("are ready again"));
                 of_shards += u32::from(text.contains("no beat for"));
             }
         }
