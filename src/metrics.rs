@@ -370,6 +370,21 @@ mod tests {
     }
 
     #[test]
+    fn every_kind_of_event_is_there_before_its_first() {
+        let description: serde_json::Value = serde_json::from_str(crate::http::OPENAPI).unwrap();
+        let told = description["components"]["schemas"]["EventKind"]["enum"].as_array();
+        let mut told: Vec<_> = told
+            .unwrap()
+            .iter()
+            .map(|kind| kind.as_str().unwrap().to_owned())
+            .collect();
+        let mut known: Vec<_> = KINDS.map(name).into();
+        told.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(known, told);
+    }
+
+    #[test]
     fn a_status_counts_for_its_class_alone() {
         let metrics = Metrics::new();
         let route = metrics.route("/beat");

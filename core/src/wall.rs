@@ -12,6 +12,16 @@ pub fn rfc3339_micros(wall_ms: u64) -> String {
     )
 }
 
+/// A time in its largest unit.
+pub fn about(seconds: f64) -> String {
+    match seconds {
+        ..90.0 => format!("{seconds:.0} s"),
+        ..5400.0 => format!("{:.0} min", seconds / 60.0),
+        ..172_800.0 => format!("{:.0} h", seconds / 3600.0),
+        _ => format!("{:.0} d", seconds / 86_400.0),
+    }
+}
+
 /// The Gregorian date of a day since 1970-01-01, counted in years that start
 /// in March so that the leap day comes last.
 fn civil(days: u64) -> (u64, u64, u64) {

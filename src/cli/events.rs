@@ -8,7 +8,7 @@ use form_urlencoded::Serializer;
 use http_body_util::BodyExt as _;
 use hyper::StatusCode;
 use shardman_core::timeline::{Event, EventsView};
-use shardman_core::wall::rfc3339_micros;
+use shardman_core::wall::{about, rfc3339_micros};
 
 use super::manager::{self, refusal};
 use super::out::print;
@@ -170,17 +170,7 @@ pub(super) fn wrapped(head: &str, text: &str) -> String {
 
 /// How long ago something was, in its largest unit.
 pub(super) fn ago(now_ms: u64, at_ms: u64) -> String {
-    format!("{} ago", about(now_ms.saturating_sub(at_ms) / 1000))
-}
-
-/// A time in its largest unit.
-pub(super) fn about(seconds: u64) -> String {
-    match seconds {
-        0..90 => format!("{seconds} s"),
-        90..5400 => format!("{} min", seconds / 60),
-        5400..172_800 => format!("{} h", seconds / 3600),
-        _ => format!("{} d", seconds / 86_400),
-    }
+    format!("{} ago", about(now_ms.saturating_sub(at_ms) as f64 / 1000.0))
 }
 
 #[cfg(test)]
@@ -191,6 +181,6 @@ mod tests {
     fn an_age_has_one_unit() {
         assert_eq!(ago(5_000, 9_000), "0 s ago");
         assert_eq!(ago(240_000, 0), "4 min ago");
-        assert_eq!(about(7200), "2 h");
+        assert_eq!(about(7200.0), "2 h");
     }
 }

@@ -8,9 +8,10 @@ use anyhow::anyhow;
 use serde::Serialize;
 use shardman_core::ShardId;
 use shardman_core::timeline::{Event, EventsView, Kind};
+use shardman_core::wall::about;
 use shardman_core::wire::{FleetView, ShardView, WorkerView};
 
-use super::events::{about, ago, get, place, wrapped};
+use super::events::{ago, get, place, wrapped};
 use super::manager;
 use super::out::print;
 use crate::config::WhyArgs;
@@ -133,7 +134,7 @@ fn tell(
     let own: Vec<_> = view.events.iter().rev().filter(is_own).collect();
     let since_ms = since(&own);
     let story = with_causes(&own[..own.len().min(most)], &view.events);
-    let age = since_ms.map(|at| about(view.now_ms.saturating_sub(at) / 1000));
+    let age = since_ms.map(|at| about(view.now_ms.saturating_sub(at) as f64 / 1000.0));
     let (state, headline) = match subject {
         Subject::Shard(shard) => {
             let found = fleet.shards.iter().find(|view| view.shard == *shard);
@@ -245,9 +246,7 @@ fn of_worker(name: &str, view: Option<&WorkerView>) -> String {
     let holds = pid
         .is_some()
         .then(|| format!("holds {} of {} shards", view.holding, view.shards));
-    let up = view
-        .uptime
-        .map(|seconds| format!("for {}", about(seconds as u64)));
+    let up = view.uptime.map(|seconds| format!("for {}", about(seconds)));
     let next = view
         .restart_in
         .map(|seconds| format!("starts again in {seconds:.0} s"));

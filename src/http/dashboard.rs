@@ -11,11 +11,11 @@ use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, REFERRER_POLICY,
     X_CONTENT_TYPE_OPTIONS,
 };
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse as _, Response};
 use sha2::{Digest as _, Sha256};
 
-use super::error::Refusal;
+use super::error::{self, Refusal};
 
 /// Name and content of a file of the dashboard.
 macro_rules! files {
@@ -99,7 +99,7 @@ fn sent(name: &str, headers: &HeaderMap) -> Result<Response, Refusal> {
         (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
     ];
     if has(headers, &asset.tag) {
-        return Ok((StatusCode::NOT_MODIFIED, known).into_response());
+        return Ok((known, error::not_modified()).into_response());
     }
     let kind = [(CONTENT_TYPE, content_type(name))];
     Ok((known, kind, asset.content).into_response())

@@ -195,6 +195,11 @@ pub(super) fn no_content() -> Response {
     StatusCode::NO_CONTENT.into_response()
 }
 
+/// 304: the reader has it already.
+pub(super) fn not_modified() -> Response {
+    StatusCode::NOT_MODIFIED.into_response()
+}
+
 /// 307: the same request belongs at `location`.
 pub(super) fn moved(location: &str) -> Response {
     match HeaderValue::try_from(location) {

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 
 use shardman_core::ShardId;
+use shardman_core::wall::about;
 use shardman_core::wire::{ShardView, WorkerView};
 
-use super::view::{FEW, about, condition, dash, shard_row, worker_condition, worker_row};
+use super::view::{FEW, condition, dash, shard_row, worker_condition, worker_row};
 use crate::cli::text::{Text, of_state};
 
 /// Ranges of numbers that one row names.

@@ -1,5 +1,6 @@
 //! The fleet in words and tables, as wide as there is room.
 
+use shardman_core::wall::about;
 use shardman_core::wire::{FleetView, PoolView, RestartView, ShardView, StartsView, WorkerView};
 
 use super::group;
@@ -189,16 +190,6 @@ fn starts(starts: &StartsView) -> Vec<(&'static str, String)> {
     }
     let heads = std::iter::once("starts  ").chain(std::iter::repeat("        "));
     heads.zip(parts).collect()
-}
-
-/// A time in its largest unit.
-pub(super) fn about(seconds: f64) -> String {
-    match seconds {
-        ..90.0 => format!("{seconds:.0} s"),
-        ..5400.0 => format!("{:.0} min", seconds / 60.0),
-        ..172_800.0 => format!("{:.0} h", seconds / 3600.0),
-        _ => format!("{:.0} d", seconds / 86_400.0),
-    }
 }
 
 /// One shard in the order of the columns.

@@ -44,11 +44,9 @@ pub(super) async fn watch(args: &StatusArgs) -> anyhow::Result<ExitCode> {
         tokio::select! {
             biased;
             () = signals.next() => break,
-            key = keys.recv() => match key {
-                Some(b'q' | b'Q') => break,
-                // Nobody types any more.
-                None => std::future::pending().await,
-                Some(_) => {}
+            // Where nobody types any more, the rest goes on.
+            Some(key) = keys.recv() => if matches!(key, b'q' | b'Q') {
+                break;
             },
             _ = resized.recv() => screen.forget(),
             _ = suspended.recv() => {

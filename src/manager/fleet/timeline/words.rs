@@ -6,6 +6,7 @@ use shardman_core::lease::{EndCause, Holder};
 use shardman_core::reconcile::StopCause;
 use shardman_core::rolling::Step;
 use shardman_core::timeline::{Kind, Subject};
+use shardman_core::wall::about;
 use shardman_core::wire::ShardState;
 use shardman_core::{Epoch, ShardId, Tick, WorkerId};
 
@@ -199,7 +200,7 @@ impl Fleet {
             String::new()
         };
         let printed = if lines.is_empty() { "" } else { "; see its log" };
-        let after = duration(entry.uptime(now).as_secs());
+        let after = about(entry.uptime(now).as_secs_f64());
         let words = exit.map_or_else(|| how.to_owned(), exit_words);
         let text = match exit {
             Some(_) => format!("{worker} {words} after {after}{held}{printed}"),
@@ -318,16 +319,6 @@ fn count(shards: u32) -> String {
     match shards {
         1 => "1 shard".to_owned(),
         several => format!("{several} shards"),
-    }
-}
-
-/// A time in its largest unit.
-fn duration(seconds: u64) -> String {
-    match seconds {
-        0..90 => format!("{seconds} s"),
-        90..5400 => format!("{} min", seconds / 60),
-        5400..172_800 => format!("{} h", seconds / 3600),
-        _ => format!("{} days", seconds / 86_400),
     }
 }
 
