@@ -35,7 +35,6 @@ mod reload;
 mod restart;
 mod router;
 mod secret;
-mod serve;
 mod session;
 mod sign_in;
 mod status;
@@ -47,7 +46,7 @@ mod who;
 pub use cors::{OriginError, parse_origins};
 pub use docs::OPENAPI;
 pub use router::router;
-pub use serve::{serve, serve_current};
+pub use shardman_serve::{serve, serve_current};
 
 use crate::manager::ManagerHandle;
 

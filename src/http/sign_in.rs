@@ -8,9 +8,9 @@ use axum::http::header::{CACHE_CONTROL, SET_COOKIE};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::Response;
 use serde::Serialize;
+use shardman_serve::Peer;
 
 use super::error::{self, Access, Flaw, Place, Refusal};
-use super::serve::Peer;
 use super::who::{self, Who};
 use super::{HttpState, body, json, secret};
 use crate::manager::{Credential, MAX_SHARE_DAYS, Role};

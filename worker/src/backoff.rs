@@ -7,6 +7,8 @@
 
 use std::time::Duration;
 
+use shardman_lease::jittered;
+
 /// The mean of the first wait is half of this.
 const BASE: Duration = Duration::from_secs(1);
 /// No wait is longer.
@@ -55,12 +57,6 @@ pub(crate) fn after_reconnect(attempts: u32, uptime: Duration, random: f64) -> W
         attempts: if uptime >= STABLE { 0 } else { attempts },
         delay: BASE.mul_f64(random / 2.0),
     }
-}
-
-/// Full jitter under an exponential ceiling.
-pub(crate) fn jittered(base: Duration, cap: Duration, attempts: u32, random: f64) -> Duration {
-    let ceiling = base.saturating_mul(1 << attempts.min(16)).min(cap);
-    ceiling.mul_f64(random)
 }
 
 /// Discord wants one to five seconds between an invalidated session (op 9,

@@ -16,10 +16,10 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{trace, warn};
 
-use crate::deadline::now;
 use crate::lease::Lease;
-use crate::manager::Manager;
 use crate::sink::Acks;
+use shardman_lease::Manager;
+use shardman_lease::now;
 
 /// Changes that may wait while a beat is under way. Reconnects are spaced by
 /// seconds, so more means that the manager has been silent for long; then the
@@ -233,7 +233,7 @@ impl Beater {
     }
 
     /// The manager's answer, and when it wants to hear more.
-    async fn beat(&self, lag: Duration) -> Result<(Verdict, Duration), crate::manager::CallError> {
+    async fn beat(&self, lag: Duration) -> Result<(Verdict, Duration), shardman_lease::CallError> {
         let sent = now();
         let mut beat = self
             .figures

@@ -1,9 +1,8 @@
 //! Every flag and every variable of the worker, declared once.
 
-use std::fmt;
-
 use clap::Args;
 use hyper::Uri;
+use shardman_lease::{Secret, manager_url};
 use twilight_gateway::Intents;
 
 use crate::sink::SinkKind;
@@ -67,59 +66,6 @@ impl WorkerArgs {
             return Some("BOT_TOKEN is not set: copy it from the bot's page in Discord's developer portal");
         }
         None
-    }
-}
-
-/// A value that never shows itself.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The first of the variables that is set and not empty.
-    fn from_env(names: &[&str]) -> Self {
-        names
-            .iter()
-            .filter_map(|name| std::env::var(name).ok())
-            .map(|value| value.trim().to_owned())
-            .find(|value| !value.is_empty())
-            .map(Self)
-            .unwrap_or_default()
-    }
-
-    pub(crate) fn reveal(&self) -> &str {
-        &self.0
-    }
-
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    fn is_header_safe(&self) -> bool {
-        self.0.bytes().all(|byte| (b' '..=b'~').contains(&byte))
-    }
-}
-
-impl From<String> for Secret {
-    fn from(value: String) -> Self {
-        Self(value)
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_empty() { "unset" } else { "redacted" })
-    }
-}
-
-fn manager_url(text: &str) -> Result<Uri, String> {
-    let remedy = "use the form http://HOST:PORT";
-    let uri: Uri = text
-        .trim_end_matches('/')
-        .parse()
-        .map_err(|_| format!("not a URL; {remedy}"))?;
-    match (uri.scheme_str(), uri.host()) {
-        (Some("http" | "https"), Some(host)) if !host.is_empty() => Ok(uri),
-        _ => Err(remedy.to_owned()),
     }
 }
 

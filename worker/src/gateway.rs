@@ -21,13 +21,13 @@ use tracing::{debug, info, warn};
 use twilight_gateway::{Config, ConfigBuilder, Session, Shard};
 
 use crate::beat::Verdict;
-use crate::deadline::now;
 use crate::header::{self, Header};
 use crate::holder::{Holder, LeaseEnd};
 use crate::permit::{self, Gate, LeaseLost};
 use crate::session::GatewaySession;
 use crate::sink::Event;
 use poll::Step;
+use shardman_lease::now;
 
 /// From the first byte to HELLO; the client itself allows ten seconds for the
 /// WebSocket handshake.

@@ -14,13 +14,13 @@ use tracing::{debug, error, info, warn};
 use crate::Context;
 use crate::backoff::{after, after_invalid_session, after_reconnect};
 use crate::beat::{Beats, Verdict};
-use crate::deadline::now;
 use crate::exit::Exit;
 use crate::gateway::{Connection, End};
 use crate::guilds::Guilds;
 use crate::lease::Lease;
 use crate::session::GatewaySession;
 use crate::sink::Lane;
+use shardman_lease::now;
 
 /// How long a leaving shard waits for its sink: the whole stop stays well under
 /// two seconds, also when nobody answers.

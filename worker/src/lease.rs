@@ -9,10 +9,11 @@ use shardman_core::{Epoch, ShardId, Tick};
 use tracing::{info, warn};
 
 use crate::Context;
-use crate::backoff::jittered;
-use crate::deadline::{Deadline, now};
 use crate::exit::Exit;
-use crate::manager::{CallError, gateway_url};
+use crate::gateway_url::gateway_url;
+use shardman_lease::jittered;
+use shardman_lease::{Ask, CallError};
+use shardman_lease::{Deadline, now};
 
 /// What a manager that does not say so means by `MAX_SECONDS`.
 pub(crate) const DEFAULT_LEASE_TIME: Duration = Duration::from_secs(60);
@@ -102,7 +103,7 @@ pub(crate) async fn acquire(context: &Context) -> Result<Option<Lease>, Exit> {
         let answer = tokio::select! {
             biased;
             () = context.stop.cancelled() => return Ok(None),
-            answer = context.manager.connect(&key) => answer,
+            answer = context.manager.connect(&Ask::Shard, &key) => answer,
         };
         let wait = match answer {
             Ok(answer) => match Lease::granted(answer, sent) {

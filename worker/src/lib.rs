@@ -12,14 +12,13 @@
 mod backoff;
 mod beat;
 mod config;
-mod deadline;
 mod exit;
 mod gateway;
+mod gateway_url;
 mod guilds;
 mod header;
 mod holder;
 mod lease;
-mod manager;
 mod permit;
 mod session;
 mod sink;
@@ -35,12 +34,13 @@ use tracing::{error, info};
 use twilight_gateway::{Config, ConfigBuilder};
 use twilight_model::gateway::payload::outgoing::identify::IdentifyProperties;
 
-pub use config::{Secret, WorkerArgs};
+pub use config::WorkerArgs;
 pub use exit::Exit;
+pub use shardman_lease::Secret;
 pub use sink::SinkKind;
 
-use manager::Manager;
 use permit::Gate;
+use shardman_lease::Manager;
 use sink::Sink;
 
 /// How often an orphan looks whether it is one.
@@ -82,7 +82,7 @@ pub async fn run(args: WorkerArgs, shutdown: CancellationToken) -> Exit {
     // second one the gateway client would panic. An error means that there is
     // one already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let Some(manager) = Manager::new(&args) else {
+    let Some(manager) = Manager::new(&args.shardman_url, &args.secret) else {
         error!("SECRET cannot be sent in a header: use printable ASCII characters");
         return Exit::BadConfig;
     };

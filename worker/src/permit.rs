@@ -9,10 +9,10 @@ use tokio::sync::oneshot;
 use tracing::{debug, warn};
 use twilight_gateway_queue::Queue;
 
-use crate::backoff::jittered;
-use crate::deadline::now;
 use crate::lease::Lease;
-use crate::manager::Manager;
+use shardman_lease::Manager;
+use shardman_lease::jittered;
+use shardman_lease::now;
 
 /// A round that was answered faster is not asked again at once: a manager that
 /// does not wait would be asked thousands of times a second.

@@ -2,7 +2,7 @@
 
 use shardman_core::wire::ResumePoint;
 
-use crate::manager::gateway_url;
+use crate::gateway_url::gateway_url;
 use crate::sink::Acks;
 
 /// A resume URL that fails this often in a row is dropped in favour of the

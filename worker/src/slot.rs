@@ -8,10 +8,10 @@ use tracing::{debug, info};
 
 use crate::Context;
 use crate::backoff::after;
-use crate::deadline::now;
 use crate::exit::Exit;
 use crate::holder::{Holder, LeaseEnd};
 use crate::lease::acquire;
+use shardman_lease::now;
 
 /// Runs until the worker stops; an error stops the other places too.
 pub(crate) async fn run(context: Arc<Context>) -> Result<(), Exit> {

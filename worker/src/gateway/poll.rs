@@ -10,8 +10,8 @@ use twilight_gateway::error::ReceiveMessageErrorType;
 use twilight_gateway::{Message, ShardState};
 
 use super::{Connection, READY_TIMEOUT};
-use crate::deadline::now;
 use crate::permit::LeaseLost;
+use shardman_lease::now;
 
 /// Polls that a connection attempt may take: name look-up, TCP, TLS and the
 /// WebSocket handshake need about ten. A peer that drops the TCP connection in

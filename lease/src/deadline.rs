@@ -15,7 +15,7 @@ const SHARE: f64 = 0.8;
 
 /// Now, on a clock that is monotonic and goes on while the host is suspended.
 /// `Instant` stops there, and would let a woken worker use a lost lease.
-pub(crate) fn now() -> Tick {
+pub fn now() -> Tick {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     let clock = ClockId::Boottime;
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -26,14 +26,14 @@ pub(crate) fn now() -> Tick {
 
 /// The moment at which the gateway is closed unless another beat is answered.
 #[derive(Debug)]
-pub(crate) struct Deadline {
+pub struct Deadline {
     lease_time: Duration,
     at_ms: AtomicU64,
 }
 
 impl Deadline {
     /// The deadline of a lease whose `/connect` was sent at `sent`.
-    pub(crate) fn new(lease_time: Duration, sent: Tick) -> Self {
+    pub fn new(lease_time: Duration, sent: Tick) -> Self {
         Self {
             lease_time,
             at_ms: AtomicU64::new(Self::rule(lease_time, sent).0),
@@ -46,17 +46,17 @@ impl Deadline {
     }
 
     /// A beat that was sent at `sent` was answered.
-    pub(crate) fn answered(&self, sent: Tick) {
+    pub fn answered(&self, sent: Tick) {
         self.at_ms
             .fetch_max(Self::rule(self.lease_time, sent).0, Ordering::AcqRel);
     }
 
-    pub(crate) fn is_past(&self, now: Tick) -> bool {
+    pub fn is_past(&self, now: Tick) -> bool {
         now.0 >= self.at_ms.load(Ordering::Acquire)
     }
 
     /// The time left at `now`.
-    pub(crate) fn left(&self, now: Tick) -> Duration {
+    pub fn left(&self, now: Tick) -> Duration {
         Tick(self.at_ms.load(Ordering::Acquire)).since(now)
     }
 }

@@ -50,7 +50,7 @@ const LATECOMERS: Duration = Duration::from_millis(50);
 
 /// Who is at the other end of a request's connection.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Peer(pub(super) IpAddr);
+pub struct Peer(pub IpAddr);
 
 /// Serves until `shutdown`, then lets open requests finish for at most `grace`.
 pub async fn serve(

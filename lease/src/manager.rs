@@ -1,4 +1,4 @@
-//! The manager as the worker sees it: the public HTTP API and nothing else.
+//! The manager as a worker sees it: the public HTTP API and nothing else.
 //!
 //! hyper's own pooled client is enough for five small calls. It is in the tree
 //! anyway, and trusts compiled-in roots, so it also starts where a host has no
@@ -18,10 +18,10 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use shardman_core::Tick;
 use shardman_core::wire::{Beat, BeatAnswer, Connected, Detail, Directive, IdentifyAnswer, IdentifyRequest};
+use shardman_core::{PoolId, Tick};
 
-use crate::config::WorkerArgs;
+use crate::Secret;
 use crate::deadline::now;
 
 /// No answer of the manager is larger.
@@ -35,7 +35,7 @@ const RELEASE_TIMEOUT: Duration = Duration::from_millis(400);
 
 /// Why a call came to nothing.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum CallError {
+pub enum CallError {
     #[error("the manager cannot be reached: {0}")]
     Unreachable(String),
     #[error("the manager answered {status}{}", retry_after.map_or(String::new(), |after| format!(", asks to wait {} s", after.as_secs())))]
@@ -50,7 +50,7 @@ pub(crate) enum CallError {
 }
 
 impl CallError {
-    pub(crate) const fn status(&self) -> Option<StatusCode> {
+    pub const fn status(&self) -> Option<StatusCode> {
         match self {
             Self::Refused { status, .. } => Some(*status),
             Self::Unreachable(_) | Self::Malformed(_) => None,
@@ -59,7 +59,7 @@ impl CallError {
 
     /// Whether the manager says that the caller's lease is no more: unknown or
     /// lapsed, or for a shard that left the plan.
-    pub(crate) fn is_lease_lost(&self) -> bool {
+    pub fn is_lease_lost(&self) -> bool {
         matches!(
             self.status(),
             Some(StatusCode::NOT_FOUND | StatusCode::UNAUTHORIZED)
@@ -67,8 +67,27 @@ impl CallError {
     }
 }
 
+/// What a lease is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// A shard, by who calls `/identify` before it identifies: no slot in the
+    /// identify line has to be kept for it.
+    Shard,
+    /// A slot of another pool.
+    Slot(PoolId),
+}
+
+impl Ask {
+    fn path(&self) -> String {
+        match self {
+            Self::Shard => "/connect?identify=ask".to_owned(),
+            Self::Slot(pool) => format!("/connect?pool={pool}"),
+        }
+    }
+}
+
 #[derive(Debug)]
-pub(crate) struct Manager {
+pub struct Manager {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     base: String,
     secret: HeaderValue,
@@ -83,8 +102,8 @@ struct Answer {
 
 impl Manager {
     /// `None` when the secret cannot be put into a header.
-    pub(crate) fn new(args: &WorkerArgs) -> Option<Self> {
-        let mut secret = HeaderValue::from_str(args.secret.reveal()).ok()?;
+    pub fn new(url: &Uri, secret: &Secret) -> Option<Self> {
+        let mut secret = HeaderValue::from_str(secret.reveal()).ok()?;
         secret.set_sensitive(true);
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
@@ -100,7 +119,7 @@ impl Manager {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(30))
             .build(connector);
-        let base = args.shardman_url.to_string().trim_end_matches('/').to_owned();
+        let base = url.to_string().trim_end_matches('/').to_owned();
         Some(Self {
             client,
             base,
@@ -111,17 +130,19 @@ impl Manager {
 
     /// Asks for a lease. The same `key` gets the same lease, if the answer to
     /// an earlier call with it was lost.
-    pub(crate) async fn connect(&self, key: &str) -> Result<Connected, CallError> {
-        // `ask`: this worker calls `/identify` before it identifies, so no
-        // slot in the identify line has to be kept for it.
+    ///
+    /// # Errors
+    ///
+    /// If there is none to be had now, or the manager cannot be reached.
+    pub async fn connect(&self, ask: &Ask, key: &str) -> Result<Connected, CallError> {
         let request = self
-            .request(Method::GET, "/connect?identify=ask")
+            .request(Method::GET, &ask.path())
             .header("Idempotency-Key", key)
             .body(Full::default());
         self.json(request, ANSWER_TIMEOUT).await
     }
 
-    pub(crate) async fn beat(&self, beat: &Beat, timeout: Duration) -> Result<BeatAnswer, CallError> {
+    pub async fn beat(&self, beat: &Beat, timeout: Duration) -> Result<BeatAnswer, CallError> {
         let answer = self.post("/beat", beat, timeout).await?;
         if answer.status == StatusCode::NO_CONTENT {
             return Ok(BeatAnswer {
@@ -133,7 +154,7 @@ impl Manager {
     }
 
     /// One round of waiting for an identify permit; `None` asks for another.
-    pub(crate) async fn identify(&self, session_id: &str) -> Result<Option<IdentifyAnswer>, CallError> {
+    pub async fn identify(&self, session_id: &str) -> Result<Option<IdentifyAnswer>, CallError> {
         let request = IdentifyRequest {
             session_id: session_id.to_owned(),
         };
@@ -146,14 +167,14 @@ impl Manager {
     }
 
     /// Gives the lease back.
-    pub(crate) async fn release(&self, session_id: &str) -> Result<(), CallError> {
+    pub async fn release(&self, session_id: &str) -> Result<(), CallError> {
         let path = format!("/sessions/{session_id}");
         let request = self.request(Method::DELETE, &path).body(Full::default());
         self.call(request, RELEASE_TIMEOUT).await.map(drop)
     }
 
     /// How long every call has failed by now; zero when the last one did not.
-    pub(crate) fn unreachable_for(&self) -> Duration {
+    pub fn unreachable_for(&self) -> Duration {
         let since = *self
             .unreachable_since
             .lock()
@@ -252,44 +273,4 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-/// Whether a gateway URL from elsewhere can be used; the gateway client panics
-/// on a malformed one.
-pub(crate) fn gateway_url(text: &str) -> Option<String> {
-    let text = text.trim_end_matches('/');
-    // The gateway client appends its query to the path.
-    let uri: Uri = format!("{text}/?v=10").parse().ok()?;
-    let usable = matches!(uri.scheme_str(), Some("ws" | "wss"))
-        && uri.host().is_some_and(|host| !host.is_empty())
-        && !text.contains(['?', '#']);
-    usable.then(|| text.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_whole_websocket_urls_are_used() {
-        assert_eq!(
-            gateway_url("wss://gateway.discord.gg/").as_deref(),
-            Some("wss://gateway.discord.gg")
-        );
-        assert_eq!(
-            gateway_url("ws://127.0.0.1:80/path").as_deref(),
-            Some("ws://127.0.0.1:80/path")
-        );
-        for bad in [
-            "",
-            "gateway.discord.gg",
-            "https://x",
-            "ws://",
-            "wss://a b",
-            "wss://x/?v=9",
-            "wss://x#y",
-        ] {
-            assert_eq!(gateway_url(bad), None, "{bad}");
-        }
-    }
 }
