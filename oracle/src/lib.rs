@@ -1,0 +1,12 @@
+//! The oracle: an OpenAI-compatible inference API on a model of its own, with
+//! scouts that a Shardman manager leases and supervises.
+//!
+//! `http` knows the scheduler's handle; the scheduler drives the engine and
+//! asks the sampler what follows; drafters only guess. Scouts are workers of
+//! the pool `scouts` and know the manager by its documented calls alone.
+
+pub mod draft;
+pub mod engine;
+pub mod sampling;
+pub mod scheduler;
+pub mod scouts;

@@ -1,0 +1,3 @@
+//! The `shardman-oracle` binary: parse, log, run, exit code.
+
+fn main() {}
