@@ -36,6 +36,7 @@ mod manager_crash;
 mod memory;
 mod metrics;
 mod openapi;
+mod oracle_settings;
 mod order;
 mod outlive;
 mod places;
