@@ -31,6 +31,7 @@ mod faults;
 mod fleet;
 mod halt;
 mod launch;
+mod lean;
 mod logs;
 mod manager_crash;
 mod memory;
