@@ -266,3 +266,32 @@ fn a_bot_beside_an_oracle_does_not_stand_back_and_knows_none_of_its_keys() {
     );
     assert!(shardman.stop().success());
 }
+
+#[test]
+fn the_image_of_the_oracle_is_that_of_the_manager_with_one_program_more() {
+    let text = include_str!("../../deploy/oracle.Dockerfile");
+    let after = |word: &str| {
+        let mut lines = text.lines().rev();
+        lines.find_map(|line| line.strip_prefix(word)?.strip_prefix(' '))
+    };
+    assert_eq!(after("FROM"), Some("shardman"));
+    let manifest = include_str!("../../oracle/Cargo.toml");
+    let program = "shardman-oracle";
+    assert!(manifest.contains(&format!("name = \"{program}\"")));
+    assert!(after("RUN").unwrap().ends_with(&format!("--package {program}")));
+    let copied = after("COPY").unwrap();
+    assert!(
+        copied.contains(&format!("/target/release/{program} ")),
+        "{copied}"
+    );
+    assert!(
+        copied.ends_with(&format!(" /usr/local/bin/{program}")),
+        "{copied}"
+    );
+    let (name, listens) = after("ENV").unwrap().split_once('=').unwrap();
+    let port = |address: &str| address.rsplit_once(':').unwrap().1.to_owned();
+    let example = include_str!("../../.env.example").lines();
+    let mut declared = example.filter_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    assert_eq!(port(listens), port(declared.next().unwrap()));
+    assert_eq!(after("EXPOSE"), Some(&*port(listens)));
+}
