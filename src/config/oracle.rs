@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use shardman_core::PoolId;
 
@@ -32,6 +33,10 @@ const OF_THE_ORACLE_ALONE: &[&str] = &["SHARD_API_KEYS"];
 /// three of four.
 const NICE_ORACLE: u8 = 10;
 const NICE_SCOUT: u8 = 15;
+
+/// What of `STOP_SECONDS` the oracle has to tell readers that their answers are
+/// broken off, before it is killed.
+const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// `ORACLE`: the place of a file that is there and is a model, or `fake`.
 pub(super) fn model(text: &str) -> Result<String, String> {
@@ -73,9 +78,11 @@ pub(super) fn pools(args: &UpArgs) -> Result<Vec<PoolSettings>, ConfigError> {
     }
     let program = program()?;
     let url = format!("http://{}", reachable(listen));
+    let patience = args.stop_seconds.saturating_sub(LAST_WORDS);
     let oracle = vec![
         ("ORACLE_MODEL", model.clone()),
         ("ORACLE_LISTEN", listen.to_string()),
+        ("ORACLE_STOP_SECONDS", patience.as_secs_f64().to_string()),
     ];
     let mut pools = vec![pool(args, ORACLE, 1, &program, "serve", oracle)];
     if args.scouts > 0 {

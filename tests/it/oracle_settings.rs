@@ -11,7 +11,7 @@ use crate::support::{How, Program, SECRET, Shardman, eventually, get, post, seco
 
 /// In place of the oracle: says how it was started.
 const PROGRAM: &str = r#"#!/bin/sh
-echo "run $1 of $SHARDMAN_POOL at $0 model ${ORACLE_MODEL-none} url ${ORACLE_URL-none}"
+echo "run $1 of $SHARDMAN_POOL at $0 model ${ORACLE_MODEL-none} url ${ORACLE_URL-none} stop ${ORACLE_STOP_SECONDS-none}"
 echo "keys ${SHARD_API_KEYS-none} token ${BOT_TOKEN-none} nice $(nice) oom $(cat /proc/self/oom_score_adj)"
 [ -e /proc/self/autogroup ] && echo "session nice $(sed 's/.*nice //' /proc/self/autogroup)"
 while :; do sleep 0.1; done
@@ -254,7 +254,7 @@ fn a_bot_beside_an_oracle_does_not_stand_back_and_knows_none_of_its_keys() {
         ("POOL_WEB_COMMAND", BOT),
     ];
     let mut shardman = Shardman::up_as(tempfile::tempdir().unwrap(), &settings, how);
-    says(&shardman, "oracle-0", "model fake url none", 1);
+    says(&shardman, "oracle-0", "model fake url none stop 7", 1);
     says(&shardman, "oracle-0", "keys key-1", 1);
     let oom = fs::read_to_string("/proc/self/oom_score_adj").unwrap();
     let nice = rustix::process::getpriority_process(None).unwrap();
