@@ -10,3 +10,4 @@ pub mod engine;
 pub mod sampling;
 pub mod scheduler;
 pub mod scouts;
+pub mod slot;
