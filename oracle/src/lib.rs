@@ -7,6 +7,9 @@
 
 pub mod draft;
 pub mod engine;
+pub mod sampler;
 pub mod sampling;
 pub mod scheduler;
 pub mod scouts;
+pub mod text;
+pub mod verify;
