@@ -6,7 +6,7 @@ use std::f64::consts::LN_2;
 use crate::engine::Token;
 
 /// No noise is above this: -ln of the least distance of a sample from 1.
-const CEILING: f64 = 54.0 * LN_2 + 1e-9;
+const CEILING: f64 = 53.0 * LN_2 + 1e-9;
 
 /// The noise of one position.
 #[derive(Clone, Copy, Debug)]
@@ -51,21 +51,22 @@ impl At {
     }
 
     fn bits(self, token: Token) -> u64 {
-        mix(self.0 ^ u64::from(token).wrapping_mul(0xd6e8_feb8_6659_fd93)) >> 11
+        mix(self.0 ^ u64::from(token).wrapping_mul(0xd6e8_feb8_6659_fd93)) >> 12
     }
 }
 
-/// -ln(-ln u) for the middle of the `bits`-th of 2^53 equal parts of (0, 1).
+/// -ln(-ln u) for the middle of the `bits`-th of 2^52 equal parts of (0, 1): with
+/// one more bit the middle would not be a number of its own.
 fn gumbel(bits: u64) -> f64 {
     // Near 1, `1 - u` has the digits that `u` has not.
-    let from_one = (((1 << 53) - 1 - bits) as f64 + 0.5) * 2f64.powi(-53);
+    let from_one = (((1 << 52) - 1 - bits) as f64 + 0.5) * 2f64.powi(-52);
     -(-(-from_one).ln_1p()).ln()
 }
 
 /// At least [`gumbel`], without logarithms: -ln(-ln u) is at most -ln(1 - u).
 fn ceiling(bits: u64) -> f64 {
-    let from_one = (1u64 << 53) - 1 - bits;
-    let zeros = from_one.leading_zeros() - 11;
+    let from_one = (1u64 << 52) - 1 - bits;
+    let zeros = from_one.leading_zeros() - 12;
     f64::from(zeros + 1) * LN_2 + 1e-9
 }
 
@@ -88,7 +89,7 @@ mod tests {
             let bits = At::new(7, 3).bits(token);
             assert!(gumbel(bits) <= ceiling(bits), "{bits}");
         }
-        for bits in [0, 1, (1 << 53) - 1, (1 << 53) - 2, 1 << 52] {
+        for bits in [0, 1, (1 << 52) - 1, (1 << 52) - 2, 1 << 51] {
             let noise = gumbel(bits);
             assert!(
                 noise.is_finite() && noise <= ceiling(bits) && noise <= CEILING,
