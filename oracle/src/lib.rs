@@ -7,7 +7,10 @@
 
 pub mod draft;
 pub mod engine;
+pub mod sampler;
 pub mod sampling;
 pub mod scheduler;
 pub mod scouts;
 pub mod slot;
+pub mod text;
+pub mod verify;
