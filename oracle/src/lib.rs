@@ -10,6 +10,7 @@ pub mod engine;
 pub mod sampler;
 pub mod sampling;
 pub mod scheduler;
+pub mod scout;
 pub mod scouts;
 pub mod slot;
 pub mod text;
