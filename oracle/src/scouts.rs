@@ -138,22 +138,11 @@ impl Scouts {
 
     /// Keeps up with the leases until the stop, and closes all connections then.
     pub async fn run(self) {
-        let shared = &self.shared;
-        let stop = shared.stop.clone();
-        let look = async {
-            match &shared.roster {
-                Some(roster) => {
-                    let told = |held: &roster::Holdings| shared.keep_only(held);
-                    roster.keep_looking(async || shared.pause().await, told).await;
-                }
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
-            () = stop.cancelled() => {}
-            () = look => {}
+            () = self.shared.stop.cancelled() => {}
+            () = self.shared.follow_leases() => {}
         }
-        shared.board().close_all();
+        self.shared.board().close_all();
     }
 
     /// How many are connected and proved their lease.
@@ -215,19 +204,23 @@ impl Shared {
         waited.map_or_else(|poisoned| poisoned.into_inner().0, |(board, _)| board)
     }
 
-    /// Only those that hold these leases stay.
-    fn keep_only(&self, held: &roster::Holdings) {
-        let holds = |slot: u32, epoch: u64| held.get(&slot).is_some_and(|holding| holding.epoch == epoch);
-        self.board().keep_only(holds, Instant::now());
-        self.contacts().retain(|slot, _| held.contains_key(slot));
-    }
-
-    /// Until the manager is to be asked again.
-    async fn pause(&self) {
-        tokio::time::sleep(LOOK_EVERY).await;
-        if self.board().connected() == 0 {
-            let idle = tokio::time::timeout(LOOK_IDLE, self.wanted.notified());
-            let _ = idle.await;
+    /// Asks the manager again and again; only those that hold their leases stay.
+    async fn follow_leases(&self) {
+        let Some(roster) = &self.roster else {
+            return std::future::pending().await;
+        };
+        loop {
+            if let Ok(held) = roster.look().await {
+                let holds =
+                    |slot: u32, epoch: u64| held.get(&slot).is_some_and(|holding| holding.epoch == epoch);
+                self.board().keep_only(holds, Instant::now());
+                self.contacts().retain(|slot, _| held.contains_key(slot));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+            if self.board().connected() == 0 {
+                let idle = tokio::time::timeout(LOOK_IDLE, self.wanted.notified());
+                let _ = idle.await;
+            }
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::http::{HeaderValue, StatusCode};
@@ -45,6 +46,7 @@ pub(super) struct Roster {
     manager: Manager,
     pool: PoolId,
     held: watch::Sender<Option<Arc<Holdings>>>,
+    is_reachable: AtomicBool,
 }
 
 impl Roster {
@@ -53,6 +55,7 @@ impl Roster {
             manager,
             pool,
             held: watch::Sender::new(None),
+            is_reachable: AtomicBool::new(true),
         }
     }
 
@@ -65,34 +68,27 @@ impl Roster {
         self.held.borrow().clone()
     }
 
+    /// Whether the manager answered when it was last asked.
+    pub(super) fn is_reachable(&self) -> bool {
+        self.held().is_some() && self.is_reachable.load(Ordering::Relaxed)
+    }
+
     /// Asks the manager who holds what.
     pub(super) async fn look(&self) -> Result<Arc<Holdings>, CallError> {
-        let fleet = self.manager.fleet().await?;
+        let fleet = self.manager.fleet().await;
+        let was_reachable = self.is_reachable.swap(fleet.is_ok(), Ordering::Relaxed);
+        match &fleet {
+            Ok(_) if !was_reachable => info!("the manager says again who holds the slots of {}", self.pool),
+            Err(error) if was_reachable => {
+                warn!(%error, "the manager does not say who holds the slots of {}", self.pool);
+            }
+            Ok(_) | Err(_) => {}
+        }
+        let fleet = fleet?;
         let before = self.held();
         let held = Arc::new(holdings(&fleet, &self.pool, before.as_deref(), now_ms()));
         self.held.send_replace(Some(Arc::clone(&held)));
         Ok(held)
-    }
-
-    /// Keeps looking, until it is dropped. Each look is told.
-    pub(super) async fn keep_looking(&self, pause: impl AsyncFn(), told: impl Fn(&Holdings)) {
-        let mut is_silent = false;
-        loop {
-            match self.look().await {
-                Ok(held) => {
-                    if std::mem::take(&mut is_silent) {
-                        info!("the manager says again who holds the slots of {}", self.pool);
-                    }
-                    told(&held);
-                }
-                Err(error) if !is_silent => {
-                    is_silent = true;
-                    warn!(%error, "the manager does not say who holds the slots of {}", self.pool);
-                }
-                Err(_) => {}
-            }
-            pause().await;
-        }
     }
 
     /// Has a scout's claim confirmed: its own secret and its session are good for
