@@ -7,6 +7,7 @@
 
 pub mod draft;
 pub mod engine;
+pub mod openai;
 pub mod sampling;
 pub mod scheduler;
 pub mod scouts;
