@@ -8,6 +8,9 @@
 pub mod draft;
 pub mod engine;
 pub mod openai;
+pub mod sampler;
 pub mod sampling;
 pub mod scheduler;
 pub mod scouts;
+pub mod text;
+pub mod verify;
