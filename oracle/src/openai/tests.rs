@@ -38,8 +38,8 @@ fn refused(result: Result<ChatRequest, Invalid>, kind: Kind, param: &str) {
     assert!(invalid.message.chars().count() < 300, "{}", invalid.message);
 }
 
-fn saying(messages: Value) -> Result<ChatRequest, Invalid> {
-    with(json!({"messages": messages}))
+fn saying(messages: impl Into<Value>) -> Result<ChatRequest, Invalid> {
+    with(json!({"messages": messages.into()}))
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn the_newer_name_of_a_limit_wins() {
 
 #[test]
 fn messages_are_one_to_sixty_four_of_one_to_eight_thousand_characters() {
-    let some = |count| saying(vec![json!({"role": "user", "content": "x"}); count].into());
+    let some = |count| saying(vec![json!({"role": "user", "content": "x"}); count]);
     assert_eq!(some(64).unwrap().messages.len(), 64);
     refused(some(0), Kind::Value, "messages");
     refused(some(65), Kind::Value, "messages");
