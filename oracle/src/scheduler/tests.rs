@@ -1,7 +1,9 @@
 //! Every answer is what plain decoding alone makes of it, whoever shares the
 //! passes, drafts or goes away.
 
+mod drafters;
 mod plain;
+mod same;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
