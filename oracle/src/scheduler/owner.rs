@@ -31,6 +31,9 @@ pub(super) struct Owner {
     busy_since: Instant,
 }
 
+/// The tokens of an answer, before any was seen.
+const USUAL_TOKENS: f64 = 256.0;
+
 impl Owner {
     pub(super) fn new(model: Model, drafters: Vec<Box<dyn Drafter>>, shared: Arc<Shared>) -> Self {
         Self {
@@ -89,14 +92,20 @@ impl Owner {
             Err(error) => warn!("the model could not be measured: {error}"),
         }
         self.speculation.calibrated(&self.costs);
+        let answers = self.shared.settings().answers.max(1);
+        let interval = self.costs.seconds(answers) * USUAL_TOKENS / answers as f64;
+        self.shared.lock().line.expect_interval(interval);
     }
 
     /// Forgets what nobody wants, takes in what fits, and waits if there is
     /// nothing to do. False when it is time to end.
     fn begin_turn(&mut self) -> bool {
-        self.drop_unwanted();
+        let dropped = self.drop_unwanted();
         let shared = Arc::clone(&self.shared);
         let mut state = shared.lock();
+        for _ in 0..dropped {
+            state.line.done(Instant::now(), self.busy_since);
+        }
         loop {
             let now = Instant::now();
             shared.sweep(&mut state, now);
@@ -168,7 +177,8 @@ impl Owner {
         self.requests.push(request);
     }
 
-    fn drop_unwanted(&mut self) {
+    fn drop_unwanted(&mut self) -> usize {
+        let before = self.requests.len();
         for index in (0..self.requests.len()).rev() {
             if !self.requests[index].is_wanted() {
                 self.shared.metrics.cancelled.inc();
@@ -176,6 +186,7 @@ impl Owner {
                 self.requests.remove(index);
             }
         }
+        before - self.requests.len()
     }
 
     /// Closes all that a request has of the model; it is over.

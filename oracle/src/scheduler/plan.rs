@@ -84,6 +84,9 @@ impl Offer {
     }
 }
 
+/// Less than this is lost in what was not measured.
+const LEAST_GAIN: f64 = 1.05;
+
 /// How many tokens of each offer to check in a pass that has `rows` rows
 /// anyway, of which `answers` are running answers: those that make the most
 /// tokens for the time.
@@ -98,7 +101,7 @@ pub(super) fn draft_rows(costs: &Costs, rows: usize, answers: usize, offers: &[O
     }
     gains.sort_by(|a, b| b.0.total_cmp(&a.0));
     let (mut made, mut width) = (answers as f64, 0);
-    let mut best = made / costs.seconds(rows).max(1e-9);
+    let mut best = LEAST_GAIN * made / costs.seconds(rows).max(1e-9);
     for (index, &(gain, _)) in gains.iter().enumerate() {
         made += gain;
         let rate = made / costs.seconds(rows + index + 1).max(1e-9);
