@@ -5,6 +5,8 @@
 //! function of the tokens before it alone, never of the rows that share its
 //! pass; where that holds bit by bit, the engine says so.
 
+pub mod fake;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};

@@ -1,1 +1,5 @@
 //! The oracle's own program, on real sockets.
+
+mod fleet;
+mod leases;
+mod rogue;

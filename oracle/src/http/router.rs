@@ -1,0 +1,75 @@
+//! Every route, and what is answered where there is none.
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{MethodRouter, get, post};
+
+use super::error::Refusal;
+use super::{Api, chat, cors, envelope, guard, health, metrics, models, openapi, system};
+
+/// One path, its methods as the `Allow` header names them, and who answers.
+struct Route {
+    path: &'static str,
+    allow: &'static str,
+    methods: MethodRouter<Api>,
+}
+
+fn routes() -> Vec<Route> {
+    let reads = |path, methods| Route {
+        path,
+        allow: "GET, HEAD",
+        methods,
+    };
+    vec![
+        Route {
+            path: "/v1/chat/completions",
+            allow: "POST",
+            methods: post(chat::completions),
+        },
+        reads("/v1/models", get(models::list)),
+        reads("/v1/models/{id}", get(models::one)),
+        reads("/v1/system/topology", get(system::topology)),
+        reads("/v1/system/peers", get(system::peers)),
+        reads("/health", get(health::health)),
+        reads("/ready", get(health::ready)),
+        reads("/metrics", get(metrics::metrics)),
+        reads("/openapi.json", get(openapi::openapi)),
+    ]
+}
+
+/// Each method of each route.
+#[cfg(test)]
+pub(super) fn every_route() -> Vec<(&'static str, &'static str)> {
+    let methods = |route: Route| route.allow.split(", ").map(move |method| (method, route.path));
+    routes().into_iter().flat_map(methods).collect()
+}
+
+/// The whole API, with the scouts' own door beside it.
+pub fn router(api: Api, scouts: Router) -> Router {
+    let mut router = Router::new();
+    for Route { path, allow, methods } in routes() {
+        let refuse = move || async move { Refusal::WrongMethod { allow } };
+        router = router.route(path, methods.fallback(refuse));
+    }
+    let cors = cors::layer(&api.0.settings.cors_origins);
+    router
+        .fallback(|| async { Refusal::UnknownPath })
+        .with_state(api.clone())
+        .merge(scouts)
+        .layer(from_fn_with_state(api.clone(), guard::guard))
+        .layer(cors)
+        .layer(from_fn_with_state(api, envelope::envelope))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_is_below_v1_asks_for_a_key() {
+        for (_, path) in every_route() {
+            assert_eq!(guard::is_guarded(path), path.starts_with("/v1/"), "{path}");
+        }
+        assert!(guard::is_guarded("/v1/none") && !guard::is_guarded(guard::SCOUTS_PATH));
+    }
+}

@@ -1,0 +1,258 @@
+//! Runs the oracle: loads the model, starts the scheduler, listens, and stops
+//! in order when it is asked to, or when the model is broken.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use prometheus::Registry;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::config::{self, ModelSource, ServeArgs};
+use crate::draft::Drafter;
+use crate::engine::{Model, fake};
+use crate::http::{self, Api, Ending, Parts};
+use crate::network::{Alone, Network};
+use crate::scheduler::{self, Handle};
+
+/// Threads that serve HTTP. The model has threads of its own.
+const HTTP_THREADS: usize = 2;
+
+/// How often it is looked whether the model still computes.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// How long a broken oracle still tells everybody why, before it ends so that
+/// it is started anew.
+const BROKEN_TIME: Duration = Duration::from_secs(5);
+
+/// After the grace: the time to tell readers that their answer is broken off.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Why a run ended badly.
+#[derive(Debug)]
+pub struct Failed {
+    pub code: u8,
+    /// One line.
+    pub message: String,
+}
+
+impl Failed {
+    fn new(code: u8, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+
+    pub fn internal(message: impl Into<String>) -> Self {
+        Self::new(config::INTERNAL, message)
+    }
+}
+
+/// Runs until it is asked to stop.
+///
+/// # Errors
+///
+/// If a setting cannot be used, or something fails.
+pub fn run(args: ServeArgs) -> Result<(), Failed> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(HTTP_THREADS)
+        .enable_all()
+        .build()
+        .map_err(|error| Failed::internal(format!("no runtime can be started: {error}")))?;
+    let ended = runtime.block_on(serve(args));
+    // What is still blocked does not hold up the exit.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn serve(args: ServeArgs) -> Result<(), Failed> {
+    // Before the model, which takes long: who cannot listen need not load it.
+    let listener = listen(args.listen).await?;
+    let listens = listener
+        .local_addr()
+        .map_err(|error| Failed::internal(format!("the listener has no address: {error}")))?;
+    let mut signals = Signals::new()?;
+    let model = tokio::select! {
+        model = load(&args) => model?,
+        () = signals.asked_to_stop() => return Ok(()),
+    };
+    let registry = Registry::new();
+    let facts = model.engine.facts().clone();
+    let text = Arc::clone(&model.text);
+    let scheduler = scheduler::start(model, drafters(), scheduler_settings(&args), &registry);
+    let network: Arc<dyn Network> = Arc::new(Alone);
+    let ending = Ending::default();
+    let parts = Parts {
+        scheduler: scheduler.clone(),
+        facts,
+        text,
+        network,
+        listens,
+        registry,
+    };
+    let is_open = args.keys.is_empty();
+    let settings = http::Settings {
+        keys: args.keys,
+        requests_per_minute: args.rate_limit_per_minute,
+        max_prompt_chars: args.max_prompt_chars as usize,
+        cors_origins: args.cors_origins.0,
+    };
+    let api = Api::new(parts, settings, ending.clone())
+        .map_err(|error| Failed::internal(format!("a metric cannot be registered: {error}")))?;
+    let router = http::router(api, Router::new());
+    if is_open && !listens.ip().is_loopback() {
+        warn!("everybody who reaches {listens} may ask: set SHARD_API_KEYS");
+    }
+    say(listens);
+    let ended = CancellationToken::new();
+    let serving = tokio::spawn({
+        let (draining, grace) = (ending.draining.clone(), args.stop_seconds + LAST_WORDS);
+        let ended = ended.clone().drop_guard();
+        async move {
+            let _ended = ended;
+            shardman_serve::serve(listener, router, draining, grace).await
+        }
+    });
+    let outcome = end(&mut signals, &scheduler, &ending, args.stop_seconds, &ended).await;
+    if !ended.is_cancelled() {
+        // Readers that take nothing do not hold up the end.
+        serving.abort();
+    }
+    match serving.await {
+        Ok(Ok(())) => outcome,
+        Ok(Err(error)) => Err(Failed::internal(format!("nobody can connect any more: {error}"))),
+        Err(error) if error.is_cancelled() => outcome,
+        Err(error) => Err(Failed::internal(format!("the server failed: {error}"))),
+    }
+}
+
+/// Waits for the end, and brings it about in order. `ended` is cancelled once
+/// no request is open any more.
+async fn end(
+    signals: &mut Signals,
+    scheduler: &Handle,
+    ending: &Ending,
+    grace: Duration,
+    ended: &CancellationToken,
+) -> Result<(), Failed> {
+    let outcome = tokio::select! {
+        () = signals.asked_to_stop() => Ok(()),
+        () = ended.cancelled() => Ok(()),
+        () = broken(scheduler) => {
+            error!("the model has stopped computing; the oracle ends in {} seconds", BROKEN_TIME.as_secs());
+            tokio::select! {
+                () = tokio::time::sleep(BROKEN_TIME) => {}
+                () = signals.asked_to_stop() => {}
+            }
+            Err(Failed::internal("the model has stopped computing"))
+        }
+    };
+    info!("stopping: open answers have {} seconds", grace.as_secs_f32());
+    ending.draining.cancel();
+    scheduler.stop();
+    tokio::select! {
+        () = ended.cancelled() => {}
+        () = tokio::time::sleep(grace) => warn!("answers are broken off: the grace time is over"),
+        () = signals.asked_to_stop() => warn!("answers are broken off: a second signal came"),
+    }
+    ending.cutoff.cancel();
+    tokio::select! {
+        () = ended.cancelled() => {}
+        () = tokio::time::sleep(LAST_WORDS) => {}
+    }
+    info!("stopped");
+    outcome
+}
+
+/// Returns when the engine's thread has died.
+async fn broken(scheduler: &Handle) {
+    while !scheduler.standing().broken {
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, Failed> {
+    TcpListener::bind(address).await.map_err(|error| {
+        Failed::new(
+            config::CONFIG,
+            format!("ORACLE_LISTEN is '{address}': {error}; choose another port, or stop who has it"),
+        )
+    })
+}
+
+/// Loads the model on a thread that may block.
+async fn load(args: &ServeArgs) -> Result<Model, Failed> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let (source, threads) = (args.model.clone(), args.threads_of(cores));
+    tokio::task::spawn_blocking(move || model(&source, threads))
+        .await
+        .map_err(|error| Failed::internal(format!("the model cannot be loaded: {error}")))?
+}
+
+fn model(source: &ModelSource, _threads: usize) -> Result<Model, Failed> {
+    match source {
+        ModelSource::Fake => Ok(fake::model(fake::FakeSettings::default())),
+        ModelSource::File(path) => Err(Failed::new(
+            config::CONFIG,
+            format!("ORACLE_MODEL is '{}': no engine reads it yet", path.display()),
+        )),
+    }
+}
+
+/// Whoever guesses what follows.
+fn drafters() -> Vec<Box<dyn Drafter>> {
+    Vec::new()
+}
+
+fn scheduler_settings(args: &ServeArgs) -> scheduler::Settings {
+    scheduler::Settings {
+        queue: args.queue as usize,
+        queue_wait: args.queue_seconds,
+        answers: args.answers as usize,
+        kv_budget: args.kv_memory,
+        ..scheduler::Settings::default()
+    }
+}
+
+/// Where it listens, and how to try it. Standard output may be closed.
+fn say(address: SocketAddr) {
+    let request = format!(
+        r#"{{"model":"{}","messages":[{{"role":"user","content":"Hello!"}}]}}"#,
+        http::MODEL_ID
+    );
+    drop(writeln!(
+        std::io::stdout(),
+        "The oracle listens on http://{address}; try: curl http://{address}/v1/chat/completions -H 'Content-Type: application/json' -d '{request}'"
+    ));
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Failed> {
+        let on = |kind| {
+            signal(kind).map_err(|error| Failed::internal(format!("signals cannot be received: {error}")))
+        };
+        Ok(Self {
+            terminate: on(SignalKind::terminate())?,
+            interrupt: on(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn asked_to_stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
