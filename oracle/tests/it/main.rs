@@ -3,3 +3,4 @@
 mod fleet;
 mod leases;
 mod rogue;
+mod up;

@@ -1,10 +1,13 @@
 //! `shardman up --sim 4 --oracle fake`: a bot's fleet, an oracle and two scouts
 //! side by side, from one command.
 
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
+
+use crate::fleet::program;
 
 mod manager;
 
@@ -73,9 +76,17 @@ fn shards(manager: &Manager) -> Vec<String> {
     let fleet = manager.fleet().unwrap();
     let shards = fleet["shards"].as_array().unwrap().iter();
     let mut told: Vec<_> = shards
-        .map(|shard| format!("{} {} {} {}", shard["shard"], shard["worker"], shard["epoch"], shard["state"]))
+        .map(|shard| {
+            format!(
+                "{} {} {} {}",
+                shard["shard"], shard["worker"], shard["epoch"], shard["state"]
+            )
+        })
         .collect();
-    let bots = manager.pids().into_iter().filter(|(name, _)| name.starts_with("discord-"));
+    let bots = manager
+        .pids()
+        .into_iter()
+        .filter(|(name, _)| name.starts_with("discord-"));
     told.extend(bots.map(|(name, pid)| format!("{name} {pid}")));
     told
 }
@@ -83,7 +94,8 @@ fn shards(manager: &Manager) -> Vec<String> {
 #[test]
 fn a_bot_an_oracle_and_two_scouts_run_from_one_command_and_outlive_the_death_of_each() {
     let args = ["--sim", "4", "--sim-max-concurrency", "4", "--oracle", "fake"];
-    let mut manager = Manager::up(&args, &[]);
+    let Some(program) = program("up") else { return };
+    let mut manager = Manager::up(&program, &args);
     whole(&manager);
     two_scouts(&manager);
     let answer = eventually(SOON, "the oracle answers", || ask(&manager));
@@ -111,7 +123,8 @@ fn a_bot_an_oracle_and_two_scouts_run_from_one_command_and_outlive_the_death_of_
 
 #[test]
 fn without_a_bot_the_oracle_and_its_scouts_are_all_that_is_run() {
-    let mut manager = Manager::up(&["--oracle", "fake", "--scouts", "1"], &[]);
+    let Some(program) = program("up") else { return };
+    let mut manager = Manager::up(&program, &["--oracle", "fake", "--scouts", "1"]);
     eventually(SOON, "the oracle answers", || ask(&manager));
     eventually(SOON, "its scout is connected", || {
         (connected(&manager)? == 1).then_some(())
@@ -120,4 +133,60 @@ fn without_a_bot_the_oracle_and_its_scouts_are_all_that_is_run() {
     assert_eq!(names, ["oracle-0", "scouts-0"]);
     assert!(manager.stop().success());
     assert_eq!(manager.left(), Vec::<i32>::new());
+}
+
+/// A fenced block of the book's page: its words behind the fence, and its text.
+fn blocks() -> Vec<(&'static str, &'static str)> {
+    let page = include_str!("../../../docs/ORACLE.md");
+    let parts = page.split("\n```").skip(1).step_by(2);
+    parts.map(|part| part.split_once('\n').unwrap()).collect()
+}
+
+/// The commands of the book that need the program, and the clients in it.
+#[test]
+fn what_the_book_says_of_the_oracle_works() {
+    let Some(program) = program("up") else { return };
+    let mut manager = Manager::up(&program, &["--oracle", "fake", "--scouts", "0"]);
+    eventually(SOON, "the oracle answers", || ask(&manager));
+    let mut ran = Vec::new();
+    for (info, text) in blocks() {
+        let text = text.replace(":8000", &format!(":{}", manager.oracle.port()));
+        let line = match info {
+            "sh oracle" => format!("set -e\n{}", text.replace("curl -s", "curl --fail-with-body -sS")),
+            "python ask.py" if has("python3 -c 'import openai'") => "python3 ask.py".to_owned(),
+            "js ask.mjs" if has("node -e 'require(\"openai\")'") => "node ask.mjs".to_owned(),
+            _ => continue,
+        };
+        let file = info.split(' ').nth(1).unwrap();
+        std::fs::write(manager.folder.path().join(file), &text).unwrap();
+        let done = sh(&line).current_dir(manager.folder.path()).output().unwrap();
+        let (out, error) = (
+            String::from_utf8_lossy(&done.stdout),
+            String::from_utf8_lossy(&done.stderr),
+        );
+        println!("{info}:\n{out}");
+        assert!(done.status.success(), "{info}: {out}{error}");
+        assert!(out.trim().len() > 10, "{info}: {out}");
+        ran.push(file);
+    }
+    assert!(ran.contains(&"oracle"), "{ran:?}");
+    assert!(manager.stop().success());
+}
+
+fn sh(line: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", line]).stdin(Stdio::null());
+    command
+}
+
+/// Whether a client library is there. Where it must be (`SHARDMAN_TEST_ALL`),
+/// its absence is a failure.
+fn has(probe: &str) -> bool {
+    let there = sh(probe).output().unwrap().status.success();
+    let must = std::env::var_os("SHARDMAN_TEST_ALL").is_some();
+    assert!(there || !must, "{probe}");
+    if !there {
+        eprintln!("\n*** SKIPPED in part: {probe} ***\n");
+    }
+    there
 }

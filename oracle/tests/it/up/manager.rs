@@ -4,9 +4,8 @@
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -14,32 +13,9 @@ use serde_json::Value;
 
 const SECRET: &str = "test-secret";
 
-/// The oracle lies beside it, where `up` looks first.
-fn built() -> &'static Path {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        // It is no dependency of ours, so nobody has built it for this test.
-        let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-        let built = Command::new(cargo)
-            .args(["build", "--locked", "--offline", "--package", "shardman", "--bin", "shardman"])
-            .args(["--message-format", "json"])
-            .current_dir(root)
-            .stdin(Stdio::null())
-            .stderr(Stdio::inherit())
-            .output()
-            .unwrap();
-        assert!(built.status.success(), "the manager cannot be built");
-        let text = String::from_utf8(built.stdout).unwrap();
-        let messages = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-        let made = messages.filter_map(|message| Some(message["executable"].as_str()?.to_owned()));
-        PathBuf::from(made.last().expect("cargo says where it put the program"))
-    })
-}
-
 /// Waits until `probe` has something, at most `within`.
 #[track_caller]
-pub fn eventually<T>(within: Duration, what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+pub(super) fn eventually<T>(within: Duration, what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();
     loop {
         if let Some(found) = probe() {
@@ -56,27 +32,33 @@ fn free_port() -> u16 {
     listener.local_addr().unwrap().port()
 }
 
-pub fn signal(pid: i32, signal: Signal) {
+pub(super) fn signal(pid: i32, signal: Signal) {
     kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap_or_else(|error| panic!("pid {pid}: {error}"));
 }
 
 /// `shardman up` that runs.
-pub struct Manager {
-    pub address: SocketAddr,
-    pub oracle: SocketAddr,
+pub(super) struct Manager {
+    pub(super) address: SocketAddr,
+    pub(super) oracle: SocketAddr,
     child: Child,
     mark: String,
-    pub folder: tempfile::TempDir,
+    pub(super) folder: tempfile::TempDir,
 }
 
 impl Manager {
-    /// `shardman up` with these arguments and variables.
-    pub fn up(args: &[&str], variables: &[(&str, &str)]) -> Self {
-        let [address, oracle] = [free_port(), free_port()].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    /// `shardman up` with these arguments. The oracle lies beside
+    /// the program, where `up` looks first.
+    pub(super) fn up(program: &Path, args: &[&str]) -> Self {
+        let [address, oracle] =
+            [free_port(), free_port()].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
         let folder = tempfile::tempdir().unwrap();
         let mark = format!("{}-{}", std::process::id(), address.port());
-        let log = File::options().create(true).append(true).open(folder.path().join("log")).unwrap();
-        let child = Command::new(built())
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(folder.path().join("log"))
+            .unwrap();
+        let child = Command::new(program)
             .arg("up")
             .args(args)
             .env_clear()
@@ -87,7 +69,6 @@ impl Manager {
             .env("SECRET", SECRET)
             // They ask again and again until something is so.
             .env("SHARD_RATE_LIMIT_PER_MINUTE", "0")
-            .envs(variables.iter().copied())
             .current_dir(folder.path())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
@@ -104,17 +85,19 @@ impl Manager {
     }
 
     /// What `GET /fleet` answers.
-    pub fn fleet(&self) -> Option<Value> {
+    pub(super) fn fleet(&self) -> Option<Value> {
         let (status, body) = call(self.address, "GET", "/fleet", &[("Authorization", SECRET)], "").ok()?;
         (status == 200).then(|| serde_json::from_str(&body).ok())?
     }
 
     /// The names and pids of all workers that run.
-    pub fn pids(&self) -> Vec<(String, i32)> {
+    pub(super) fn pids(&self) -> Vec<(String, i32)> {
         let fleet = self.fleet().unwrap_or_default();
         let of = |workers: &Value| workers.as_array().cloned().unwrap_or_default();
         let pools = of(&fleet["pools"]);
-        let workers = of(&fleet["workers"]).into_iter().chain(pools.iter().flat_map(|pool| of(&pool["workers"])));
+        let workers = of(&fleet["workers"])
+            .into_iter()
+            .chain(pools.iter().flat_map(|pool| of(&pool["workers"])));
         workers
             .filter_map(|worker| {
                 let pid = i32::try_from(worker["pid"].as_i64()?).ok()?;
@@ -123,14 +106,14 @@ impl Manager {
             .collect()
     }
 
-    pub fn pid(&self, worker: &str) -> Option<i32> {
+    pub(super) fn pid(&self, worker: &str) -> Option<i32> {
         let found = self.pids().into_iter().find(|(name, _)| name == worker);
         found.map(|(_, pid)| pid)
     }
 
     /// Ctrl-C.
     #[track_caller]
-    pub fn stop(&mut self) -> ExitStatus {
+    pub(super) fn stop(&mut self) -> ExitStatus {
         signal(i32::try_from(self.child.id()).unwrap(), Signal::INT);
         eventually(Duration::from_secs(30), "the manager has ended", || {
             self.child.try_wait().unwrap()
@@ -138,11 +121,13 @@ impl Manager {
     }
 
     /// Everything that it or its children started and that still runs.
-    pub fn left(&self) -> Vec<i32> {
+    pub(super) fn left(&self) -> Vec<i32> {
         let entry = format!("SHARDMAN_TEST_MARK={}", self.mark);
         let ours = |pid: &i32| {
             let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            environ.split(|byte| *byte == 0).any(|variable| variable == entry.as_bytes())
+            environ
+                .split(|byte| *byte == 0)
+                .any(|variable| variable == entry.as_bytes())
         };
         let entries = fs::read_dir("/proc").unwrap().flatten();
         let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -174,7 +159,7 @@ impl Drop for Manager {
 }
 
 /// One request on a connection of its own: the status and the body.
-pub fn call(
+pub(super) fn call(
     address: SocketAddr,
     method: &str,
     path: &str,
