@@ -1,6 +1,12 @@
 //! The oracle's own program, on real sockets.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(unreachable_pub, reason = "nothing outside can reach a test binary")]
+
+mod ask;
 mod fleet;
 mod leases;
 mod rogue;
+
+mod scouts;
 mod up;
