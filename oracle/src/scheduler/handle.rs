@@ -41,6 +41,8 @@ pub struct Standing {
     pub stopped: bool,
     /// The engine's thread has died.
     pub broken: bool,
+    /// Passes that failed, since the last that did not.
+    pub failures: u32,
     /// How long there has been nothing to do.
     pub idle_for: Duration,
 }
@@ -79,6 +81,7 @@ pub(super) struct State {
     pub(super) stopping: bool,
     pub(super) stopped: bool,
     pub(super) broken: bool,
+    pub(super) failures: u32,
 }
 
 impl State {
@@ -115,6 +118,7 @@ pub(super) fn start(
             stopping: false,
             stopped: false,
             broken: false,
+            failures: 0,
         }),
         wake: Condvar::new(),
         facts: model.engine.facts().clone(),
@@ -224,6 +228,7 @@ impl Handle {
             stopping: state.stopping,
             stopped: state.stopped,
             broken: state.broken,
+            failures: state.failures,
             idle_for: since(false, state.since),
         }
     }
@@ -286,6 +291,8 @@ impl Shared {
 pub(super) fn tell(events: &mpsc::Sender<Event>, event: Event) {
     if let Err(mpsc::error::TrySendError::Full(_)) = events.try_send(event) {
         error!("a request had more to say than it should; its reader will miss the end");
+        #[cfg(test)]
+        panic!("the channel holds all that a job can cause");
     }
 }
 

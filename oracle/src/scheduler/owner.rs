@@ -26,6 +26,8 @@ pub(super) struct Owner {
     pub(super) sampler: Sampler,
     pub(super) speculation: Speculation,
     pub(super) requests: Vec<Request>,
+    /// Passes that failed, since the last that did not.
+    pub(super) failures: u32,
     next_answer: u64,
     /// Since when there has been work without a pause.
     busy_since: Instant,
@@ -45,6 +47,7 @@ impl Owner {
             costs: Costs::new(vec![(1, 0.001)]),
             sampler: Sampler::new(),
             requests: Vec::new(),
+            failures: 0,
             next_answer: 0,
             busy_since: Instant::now(),
         }
@@ -109,10 +112,14 @@ impl Owner {
         loop {
             let now = Instant::now();
             shared.sweep(&mut state, now);
-            while let Some(waiting) = state.line.next(self.room()) {
+            if let Some(waiting) = state.line.next(self.room()) {
+                state.active += 1;
+                // The model may take its time; whoever submits does not wait for it.
+                drop(state);
                 self.admit(waiting.item);
+                state = shared.lock();
+                continue;
             }
-            shared.metrics.queue.set(state.line.len() as i64);
             self.publish(&mut state, now);
             if !self.requests.is_empty() {
                 return true;
@@ -120,7 +127,7 @@ impl Owner {
             if state.stopping {
                 return false;
             }
-            self.shared.metrics.rows.set(0);
+            shared.metrics.rows.set(0);
             state = shared.wait(state);
             self.busy_since = Instant::now();
         }
@@ -136,6 +143,7 @@ impl Owner {
             state.line.done(now, self.busy_since);
         }
         state.progress = now;
+        state.failures = self.failures;
         self.publish(&mut state, now);
     }
 
@@ -156,6 +164,7 @@ impl Owner {
         state.rows = room.taken_answers;
         state.kv_bytes = room.taken_kv_bytes;
         state.note(now);
+        self.shared.metrics.queue.set(state.line.len() as i64);
         self.shared.metrics.answers.set(room.taken_answers as i64);
         self.shared.metrics.kv_bytes.set(room.taken_kv_bytes as i64);
     }

@@ -54,8 +54,14 @@ impl Owner {
             .observe(began.elapsed().as_secs_f64());
         self.shared.metrics.passes.inc();
         match outcome {
-            Ok(logits) => self.settle(parts, &logits),
-            Err(error) => self.fail(&parts, &error),
+            Ok(logits) => {
+                self.failures = 0;
+                self.settle(parts, &logits);
+            }
+            Err(error) => {
+                self.failures = self.failures.saturating_add(1);
+                self.fail(&parts, &error);
+            }
         }
     }
 

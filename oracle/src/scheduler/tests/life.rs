@@ -192,6 +192,11 @@ fn a_failed_pass_fails_its_requests_and_no_later_one() {
     let at_once = collect(bench.submit(&job("!fail-after=0!")));
     assert!(matches!(at_once, Whole::Failed(_)), "{at_once:?}");
     bench.until_idle();
+    assert_eq!(
+        bench.handle.standing().failures,
+        1,
+        "since the last pass that did not fail"
+    );
 }
 
 #[test]
@@ -220,7 +225,7 @@ fn an_engine_that_panics_is_broken_and_everyone_is_told() {
     };
     let bench = Bench::new(&slow(), settings);
     let (beside, _) = bench.begin(&endless("beside"));
-    let trouble = bench.submit(&job("!long! !panic-after=60!"));
+    let trouble = bench.submit(&endless("!panic-after=300!"));
     let waiting = bench.submit(&job("waiting"));
     assert!(matches!(collect(trouble), Whole::Failed(_)));
     assert!(matches!(collect(beside), Whole::Failed(_)));
@@ -239,7 +244,7 @@ fn who_has_its_turn_is_answered_before_the_thread_ends() {
     };
     let bench = Bench::new(&fake, settings);
     let running = Job {
-        max_tokens: 40,
+        max_tokens: 400,
         ..endless("running")
     };
     let ticket = bench.submit(&running);
