@@ -10,14 +10,16 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 mod bench;
+mod manager;
 mod parse;
 mod scout;
 mod serve;
 
 pub use bench::BenchArgs;
+pub use manager::ManagerArgs;
 pub use parse::ModelSource;
 pub use scout::ScoutArgs;
-pub use serve::{SECRET_VARIABLES, ServeArgs};
+pub use serve::{SECRET_VARIABLES, ServeArgs, Speculation};
 
 /// An OpenAI-compatible inference API, with scouts that a Shardman manager leases.
 #[derive(Debug, Parser)]
@@ -46,6 +48,8 @@ pub const OK: u8 = 0;
 pub const UNAVAILABLE: u8 = 69;
 /// Something failed that should not.
 pub const INTERNAL: u8 = 70;
+/// The manager refuses the secret.
+pub const NO_PERMISSION: u8 = 77;
 /// A setting is missing or wrong.
 pub const CONFIG: u8 = 78;
 
@@ -53,8 +57,9 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0   it was asked to stop, or is done
   2   the command line is not understood
-  69  nobody answers who is needed
+  69  started by a manager, it reached none for MAX_SECONDS
   70  something failed while it ran, such as the model
+  77  the manager refuses the secret
   78  a setting is missing or wrong";
 
 /// A configuration that cannot be used: one line.
@@ -79,8 +84,10 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Stop> {
     let mut command = without_empty_variables(Cli::command());
     let matches = command.try_get_matches_from_mut(args).map_err(explain)?;
     let mut cli = Cli::from_arg_matches(&matches).map_err(explain)?;
-    if let Command::Serve(serve) = &mut cli.command {
-        serve.read_secrets().map_err(Stop::Config)?;
+    match &mut cli.command {
+        Command::Serve(serve) => serve.read_secrets().map_err(Stop::Config)?,
+        Command::Scout(scout) => scout.manager.read_secret(),
+        Command::Bench(_) => {}
     }
     Ok(cli)
 }

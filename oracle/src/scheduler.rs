@@ -9,9 +9,11 @@ mod calibrate;
 mod handle;
 mod metrics;
 mod owner;
+mod pass;
 mod plan;
 mod queue;
 mod settings;
+mod speculate;
 
 use std::time::Duration;
 

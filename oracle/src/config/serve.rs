@@ -6,17 +6,25 @@ use std::time::Duration;
 
 use axum::http::HeaderValue;
 use clap::Args;
+use shardman_core::PoolId;
 
 use super::ConfigError;
+use super::manager::ManagerArgs;
 use super::parse::{self, ModelSource};
 use crate::http::Keys;
 
 /// Variables that have no flag, since a command line is seen by everybody: name
 /// and meaning of each, as `.env.example` has them.
-pub const SECRET_VARIABLES: [(&str, &str); 1] = [(
-    "SHARD_API_KEYS",
-    "Keys of which clients must present one, separated by commas; unset to let everybody ask.",
-)];
+pub const SECRET_VARIABLES: [(&str, &str); 2] = [
+    (
+        "SHARD_API_KEYS",
+        "Keys of which clients must present one, separated by commas; unset to let everybody ask.",
+    ),
+    (
+        "SECRET",
+        "The secret of the manager that leases the scouts. `SECRET_KEY` is accepted too.",
+    ),
+];
 
 /// Settings of the oracle.
 #[derive(Args, Clone, Debug)]
@@ -71,9 +79,28 @@ pub struct ServeArgs {
     #[arg(long, env = "ORACLE_STOP_SECONDS", default_value = "10", value_name = "SECONDS", value_parser = parse::stop_seconds)]
     pub stop_seconds: Duration,
 
+    /// Whether guesses of what follows are checked: where that pays, always, or never.
+    #[arg(long, env = "ORACLE_SPECULATE", default_value = "auto", value_name = "WHEN")]
+    pub speculate: Speculation,
+
+    /// The pool of the manager whose workers are the scouts.
+    #[arg(long, env = "ORACLE_SCOUTS", default_value = "scouts", value_name = "POOL")]
+    pub scouts: PoolId,
+
     /// From `SHARD_API_KEYS`.
     #[arg(skip)]
     pub keys: Keys,
+
+    #[command(flatten)]
+    pub manager: ManagerArgs,
+}
+
+/// When guesses are checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Speculation {
+    Auto,
+    Always,
+    Never,
 }
 
 /// Web pages that may call the API.
@@ -89,6 +116,7 @@ impl ServeArgs {
 
     /// Reads what has no flag. What is wrong with it is told without showing it.
     pub(super) fn read_secrets(&mut self) -> Result<(), ConfigError> {
+        self.manager.read_secret();
         let name = SECRET_VARIABLES[0].0;
         let Some(value) = std::env::var_os(name).filter(|value| !value.is_empty()) else {
             return Ok(());

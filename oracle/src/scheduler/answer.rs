@@ -25,28 +25,41 @@ pub(super) struct Request {
     pub(super) prefill: Option<(SequenceId, usize)>,
     /// Answers that are not whole.
     pub(super) answers: Vec<Answer>,
+    first: AnswerId,
+    /// A row said nothing.
+    pub(super) is_unreadable: bool,
     /// Failed or whole: nothing more is to be said.
     pub(super) over: bool,
 }
 
 impl Request {
-    pub(super) fn new(asked: Asked, sequence: SequenceId) -> Self {
+    /// The first choice's answer is `first`, the others are those after it.
+    pub(super) fn new(asked: Asked, sequence: SequenceId, first: AnswerId) -> Self {
         let Asked {
             job,
             limit,
             events,
             since,
         } = asked;
-        let prefill = Some((sequence, 0));
         Self {
             job,
             limit,
             events,
             since,
-            prefill,
+            prefill: Some((sequence, 0)),
             answers: Vec::new(),
+            first,
+            is_unreadable: false,
             over: false,
         }
+    }
+
+    pub(super) fn choices(&self) -> std::ops::Range<u32> {
+        0..self.job.choices.max(1)
+    }
+
+    pub(super) fn answer_id(&self, choice: u32) -> AnswerId {
+        AnswerId(self.first.0 + u64::from(choice))
     }
 
     pub(super) fn is_wanted(&self) -> bool {
@@ -56,7 +69,7 @@ impl Request {
     /// Answers that hold a place.
     pub(super) fn places(&self) -> usize {
         if self.prefill.is_some() {
-            self.job.choices.max(1) as usize
+            self.choices().len()
         } else {
             self.answers.len()
         }
@@ -82,6 +95,8 @@ pub(super) struct Answer {
     /// Prompt and answer; all are certain, and all but the last were fed.
     pub(super) tokens: Vec<Token>,
     prompt: usize,
+    /// How many of the tokens the drafters know.
+    told: usize,
     limit: usize,
     logprobs: Option<u8>,
     counts: Counts,
@@ -96,21 +111,16 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    pub(super) fn new(
-        id: AnswerId,
-        choice: u32,
-        request: &Request,
-        sequence: SequenceId,
-        now: Instant,
-    ) -> Self {
+    pub(super) fn new(choice: u32, request: &Request, sequence: SequenceId, now: Instant) -> Self {
         let job = &request.job;
         Self {
-            id,
+            id: request.answer_id(choice),
             choice,
             sampling: job.sampling.for_choice(choice),
             sequence,
             tokens: job.prompt.clone(),
             prompt: job.prompt.len(),
+            told: job.prompt.len(),
             limit: request.limit,
             logprobs: job.logprobs,
             counts: Counts::default(),
@@ -121,6 +131,12 @@ impl Answer {
             finish: None,
             last_at: now,
         }
+    }
+
+    /// The tokens that were not told to the drafters, and how many are before.
+    pub(super) fn take_untold(&mut self) -> (usize, &[Token]) {
+        let base = std::mem::replace(&mut self.told, self.tokens.len());
+        (base, &self.tokens[base..])
     }
 
     /// How many tokens the answer has.

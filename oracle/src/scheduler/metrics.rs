@@ -1,7 +1,7 @@
 //! What the scheduler counts.
 
 use prometheus::core::Collector;
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 #[derive(Clone, Debug)]
 pub(super) struct Metrics {
@@ -10,6 +10,7 @@ pub(super) struct Metrics {
     pub(super) rows: IntGauge,
     pub(super) kv_bytes: IntGauge,
     pub(super) passes: IntCounter,
+    pub(super) failed_passes: IntCounter,
     pub(super) pass_seconds: Histogram,
     pub(super) first_token_seconds: Histogram,
     pub(super) token_gap_seconds: Histogram,
@@ -18,6 +19,7 @@ pub(super) struct Metrics {
     pub(super) cancelled: IntCounter,
     pub(super) drafted: IntCounterVec,
     pub(super) accepted: IntCounterVec,
+    pub(super) acceptance: GaugeVec,
     pub(super) speculates: IntGauge,
 }
 
@@ -41,6 +43,10 @@ impl Metrics {
                 "Memory that running requests have reserved for keys and values.",
             ),
             passes: new.counter("oracle_passes_total", "Passes of the model."),
+            failed_passes: new.counter(
+                "oracle_failed_passes_total",
+                "Passes that the model could not compute.",
+            ),
             pass_seconds: new.histogram("oracle_pass_seconds", "Time of a pass."),
             first_token_seconds: new.histogram(
                 "oracle_time_to_first_token_seconds",
@@ -58,6 +64,10 @@ impl Metrics {
             ),
             drafted: new.counters("oracle_drafted_tokens_total", "Drafted tokens that were checked."),
             accepted: new.counters("oracle_accepted_tokens_total", "Drafted tokens that followed."),
+            acceptance: new.gauges(
+                "oracle_draft_acceptance_ratio",
+                "How probable it is by now that a token of this source's drafts follows.",
+            ),
             speculates: new.gauge(
                 "oracle_speculates",
                 "1 if drafts may be checked; 0 if it is off, or the engine's rows are not exact.",
@@ -71,6 +81,10 @@ struct New<'a>(&'a Registry);
 impl New<'_> {
     fn gauge(&self, name: &str, help: &str) -> IntGauge {
         self.add(IntGauge::new(name, help))
+    }
+
+    fn gauges(&self, name: &str, help: &str) -> GaugeVec {
+        self.add(GaugeVec::new(Opts::new(name, help), &["source"]))
     }
 
     fn counter(&self, name: &str, help: &str) -> IntCounter {

@@ -56,3 +56,83 @@ pub(super) fn prefill(remaining: &[usize], budget: usize) -> Vec<usize> {
     });
     shares.collect()
 }
+
+/// How many tokens of prompts a pass may take beside `rows` other rows. Running
+/// answers should not pause for longer than `pause`; with none running, only a
+/// reader that goes away has to wait.
+pub(super) fn prefill_budget(costs: &Costs, rows: usize, pause: f64) -> usize {
+    const IDLE_PAUSES: f64 = 4.0;
+    const MOST: usize = 512;
+    let seconds = if rows == 0 { pause * IDLE_PAUSES } else { pause };
+    costs.rows_within(seconds, rows).min(MOST)
+}
+
+/// A draft that could be checked.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Offer {
+    /// How probable it is that a token of it follows, if those before it did.
+    pub(super) acceptance: f64,
+    pub(super) tokens: usize,
+}
+
+impl Offer {
+    /// How many of its tokens should follow.
+    pub(super) fn expected(self) -> f64 {
+        (1..=self.tokens as i32)
+            .map(|token| self.acceptance.powi(token))
+            .sum()
+    }
+}
+
+/// Less than this is lost in what was not measured.
+const LEAST_GAIN: f64 = 1.05;
+
+/// How many tokens of each offer to check in a pass that has `rows` rows
+/// anyway, of which `answers` are running answers: those that make the most
+/// tokens for the time.
+pub(super) fn draft_rows(costs: &Costs, rows: usize, answers: usize, offers: &[Offer]) -> Vec<usize> {
+    // The k-th token of a draft follows with acceptance^k. Taking the best first
+    // takes each draft from its beginning; the cost is a staircase, so the best
+    // width may lie behind one that does not pay.
+    let mut gains: Vec<(f64, usize)> = Vec::new();
+    for (index, offer) in offers.iter().enumerate() {
+        let tokens = 1..=offer.tokens as i32;
+        gains.extend(tokens.map(|token| (offer.acceptance.clamp(0.0, 1.0).powi(token), index)));
+    }
+    gains.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let (mut made, mut width) = (answers as f64, 0);
+    let mut best = LEAST_GAIN * made / costs.seconds(rows).max(1e-9);
+    for (index, &(gain, _)) in gains.iter().enumerate() {
+        made += gain;
+        let rate = made / costs.seconds(rows + index + 1).max(1e-9);
+        if rate > best {
+            (best, width) = (rate, index + 1);
+        }
+    }
+    let mut counts = vec![0; offers.len()];
+    for &(_, index) in &gains[..width] {
+        counts[index] += 1;
+    }
+    counts
+}
+
+/// Whether checking drafts could pay in such a pass if all of them followed:
+/// where it cannot, nobody needs to draft.
+pub(super) fn could_pay(costs: &Costs, rows: usize, answers: usize, limit: usize) -> bool {
+    let perfect = Offer {
+        acceptance: 1.0,
+        tokens: limit,
+    };
+    draft_rows(costs, rows, answers, &vec![perfect; answers])
+        .into_iter()
+        .any(|count| count > 0)
+}
+
+/// Whether to wait for `seconds` for drafts that come with this probability: a
+/// token that follows spares a pass of its own.
+pub(super) fn wait_pays(costs: &Costs, seconds: f64, comes: f64, acceptance: f64) -> bool {
+    comes * acceptance * costs.seconds(1) > seconds
+}
+
+#[cfg(test)]
+mod tests;

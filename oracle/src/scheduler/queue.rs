@@ -104,6 +104,12 @@ impl<T> Line<T> {
         overdue
     }
 
+    /// What is thought to be the time from one finished request to the next,
+    /// until it is known.
+    pub(super) fn expect_interval(&mut self, seconds: f64) {
+        self.drain.interval = seconds;
+    }
+
     pub(super) fn take_all(&mut self) -> impl Iterator<Item = T> {
         std::mem::take(&mut self.waiting)
             .into_iter()

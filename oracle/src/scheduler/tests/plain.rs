@@ -111,7 +111,7 @@ fn one(fake: &FakeSettings, job: &Job, choice: u32) -> Choice {
             return whole(&bytes, &job.stop, Finish::Stop, tokens, logprobs);
         }
         if let Some(top) = job.logprobs {
-            let begin = settled(&bytes);
+            let begin = String::from_utf8_lossy(settled(&bytes)).len();
             logprobs.push((begin, sampler.logprob(logits.row(0), token, usize::from(top))));
         }
         counts.add(token);
@@ -119,7 +119,8 @@ fn one(fake: &FakeSettings, job: &Job, choice: u32) -> Choice {
         tokens += 1;
         at += 1;
         fed = vec![token];
-        let ended = whole(&bytes, &job.stop, Finish::Length, tokens, logprobs.clone());
+        let so_far = if tokens == limit { &bytes } else { settled(&bytes) };
+        let ended = whole(so_far, &job.stop, Finish::Length, tokens, logprobs.clone());
         if ended.finish == Some(Finish::Stop) || tokens == limit {
             return ended;
         }
@@ -152,11 +153,11 @@ fn whole(
     }
 }
 
-/// The length of the text that no further byte can change.
-fn settled(bytes: &[u8]) -> usize {
+/// Those whose characters no further byte can change.
+fn settled(bytes: &[u8]) -> &[u8] {
     let partial = (1..=bytes.len().min(3)).find(|&tail| {
         let tail = &bytes[bytes.len() - tail..];
         std::str::from_utf8(tail).is_err_and(|error| error.error_len().is_none() && error.valid_up_to() == 0)
     });
-    String::from_utf8_lossy(&bytes[..bytes.len() - partial.unwrap_or(0)]).len()
+    &bytes[..bytes.len() - partial.unwrap_or(0)]
 }
