@@ -13,6 +13,7 @@ mod limits;
 mod openapi;
 mod rogue;
 mod scouts;
+mod sdk;
 mod stop;
 mod stream;
 mod support;
