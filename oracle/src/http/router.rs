@@ -70,6 +70,6 @@ mod tests {
         for (_, path) in every_route() {
             assert_eq!(guard::is_guarded(path), path.starts_with("/v1/"), "{path}");
         }
-        assert!(guard::is_guarded("/v1/none") && !guard::is_guarded(guard::SCOUTS_PATH));
+        assert!(guard::is_guarded("/v1/none") && !guard::is_guarded(crate::scouts::PATH));
     }
 }

@@ -41,8 +41,6 @@ pub struct Standing {
     pub stopped: bool,
     /// The engine's thread has died.
     pub broken: bool,
-    /// Passes that failed, since the last that did not.
-    pub failures: u32,
     /// How long there has been nothing to do.
     pub idle_for: Duration,
 }
@@ -81,7 +79,6 @@ pub(super) struct State {
     pub(super) stopping: bool,
     pub(super) stopped: bool,
     pub(super) broken: bool,
-    pub(super) failures: u32,
 }
 
 impl State {
@@ -118,7 +115,6 @@ pub(super) fn start(
             stopping: false,
             stopped: false,
             broken: false,
-            failures: 0,
         }),
         wake: Condvar::new(),
         facts: model.engine.facts().clone(),
@@ -228,7 +224,6 @@ impl Handle {
             stopping: state.stopping,
             stopped: state.stopped,
             broken: state.broken,
-            failures: state.failures,
             idle_for: since(false, state.since),
         }
     }

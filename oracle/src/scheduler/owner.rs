@@ -26,8 +26,6 @@ pub(super) struct Owner {
     pub(super) sampler: Sampler,
     pub(super) speculation: Speculation,
     pub(super) requests: Vec<Request>,
-    /// Passes that failed, since the last that did not.
-    pub(super) failures: u32,
     next_answer: u64,
     /// Since when there has been work without a pause.
     busy_since: Instant,
@@ -47,7 +45,6 @@ impl Owner {
             costs: Costs::new(vec![(1, 0.001)]),
             sampler: Sampler::new(),
             requests: Vec::new(),
-            failures: 0,
             next_answer: 0,
             busy_since: Instant::now(),
         }
@@ -143,7 +140,6 @@ impl Owner {
             state.line.done(now, self.busy_since);
         }
         state.progress = now;
-        state.failures = self.failures;
         self.publish(&mut state, now);
     }
 

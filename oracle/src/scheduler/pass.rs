@@ -54,14 +54,8 @@ impl Owner {
             .observe(began.elapsed().as_secs_f64());
         self.shared.metrics.passes.inc();
         match outcome {
-            Ok(logits) => {
-                self.failures = 0;
-                self.settle(parts, &logits);
-            }
-            Err(error) => {
-                self.failures = self.failures.saturating_add(1);
-                self.fail(&parts, &error);
-            }
+            Ok(logits) => self.settle(parts, &logits),
+            Err(error) => self.fail(&parts, &error),
         }
     }
 
@@ -154,6 +148,7 @@ impl Owner {
     /// What the sequences of the pass hold is not known now: their requests are
     /// over, and no other is.
     fn fail(&mut self, parts: &[Part], error: &EngineError) {
+        self.shared.metrics.failed_passes.inc();
         warn!("a pass failed, and the requests in it with it: {error}");
         for part in parts {
             let request = part.request();

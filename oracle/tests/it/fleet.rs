@@ -139,12 +139,6 @@ impl Fleet {
             .unwrap_or_else(|| panic!("no pool {name}"))
     }
 
-    /// The pid of a child of a pool.
-    pub fn child(&self, worker: &str) -> Option<i32> {
-        let view = self.view();
-        view.every_worker().find(|view| view.worker == worker)?.pid
-    }
-
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("manager.log")).unwrap_or_default()
     }

@@ -98,7 +98,7 @@ fn jobs() -> impl Strategy<Value = (Job, Option<usize>)> {
 fn cases() -> impl Strategy<Value = Case> {
     let fake = (
         prop::sample::select(vec![1usize, 2, 3, 10_000]),
-        prop::sample::select(vec![140usize, 4096]),
+        prop::sample::select(vec![60usize, 140, 4096]),
     );
     let settings = (
         1usize..6,
@@ -177,6 +177,7 @@ fn check(case: &Case) {
             (Err(Refusal::MemoryExceeded { needed, budget }), _) => {
                 assert!(needed > budget && budget == case.settings.kv_budget);
             }
+            (Err(Refusal::ContextExceeded { prompt, context, .. }), _) => assert!(prompt >= context),
             (Err(refusal), _) => panic!("{refusal}"),
         }
     }
