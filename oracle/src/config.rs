@@ -82,10 +82,8 @@ pub enum Stop {
 /// If it asks for no run, or for one that cannot be.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Stop> {
     let mut command = without_empty_variables(Cli::command());
-    let matches = command
-        .try_get_matches_from_mut(args)
-        .map_err(|error| explain(error, &command))?;
-    let mut cli = Cli::from_arg_matches(&matches).map_err(|error| explain(error, &command))?;
+    let matches = command.try_get_matches_from_mut(args).map_err(explain)?;
+    let mut cli = Cli::from_arg_matches(&matches).map_err(explain)?;
     match &mut cli.command {
         Command::Serve(serve) => serve.read_secrets().map_err(Stop::Config)?,
         Command::Scout(scout) => scout.manager.read_secret(),
@@ -107,7 +105,7 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
 }
 
 /// A bad value, or one that is missing, becomes one line; all else is clap's own.
-fn explain(error: clap::Error, command: &clap::Command) -> Stop {
+fn explain(error: clap::Error) -> Stop {
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
         Some(ContextValue::Strings(texts)) => texts.first().cloned(),
@@ -125,7 +123,8 @@ fn explain(error: clap::Error, command: &clap::Command) -> Stop {
         .next()
         .unwrap_or(&arg)
         .trim_start_matches('-');
-    let argument = command
+    let declared = Cli::command();
+    let argument = declared
         .get_subcommands()
         .flat_map(clap::Command::get_arguments)
         .find(|argument| argument.get_long() == Some(flag));

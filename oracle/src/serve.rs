@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::Registry;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -77,6 +78,7 @@ impl From<SlotError> for Failed {
 ///
 /// If a setting cannot be used, or something fails.
 pub fn run(args: ServeArgs) -> Result<(), Failed> {
+    raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(HTTP_THREADS)
         .enable_all()
@@ -86,6 +88,18 @@ pub fn run(args: ServeArgs) -> Result<(), Failed> {
     // What is still blocked does not hold up the exit.
     runtime.shutdown_background();
     ended
+}
+
+/// Connections are descriptors, and the usual limit is below their bound.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        warn!(%error, "the limit of open files cannot be raised");
+    }
 }
 
 async fn serve(args: ServeArgs) -> Result<(), Failed> {

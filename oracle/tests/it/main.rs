@@ -4,7 +4,15 @@
 #![expect(unreachable_pub, reason = "nothing outside can reach a test binary")]
 
 mod ask;
+mod config;
 mod fleet;
+mod hostile;
+mod http;
 mod leases;
+mod limits;
+mod openapi;
 mod rogue;
 mod scouts;
+mod stop;
+mod stream;
+mod support;
