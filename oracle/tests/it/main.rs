@@ -12,6 +12,7 @@ mod leases;
 mod limits;
 mod openapi;
 mod rogue;
+mod rogues;
 mod scouts;
 mod sdk;
 mod stop;
