@@ -240,7 +240,8 @@ impl Owner {
             self.engine.truncate(answer.sequence, base + accepted);
         }
         if let Some(checked) = checked {
-            self.speculation.verdict(answer.id, checked, accepted);
+            let whole = answer.finish.is_some();
+            self.speculation.verdict(answer.id, checked, accepted, whole);
         }
         let gap = now.saturating_duration_since(answer.last_at);
         self.shared.metrics.token_gap_seconds.observe(gap.as_secs_f64());
