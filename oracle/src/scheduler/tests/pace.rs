@@ -98,6 +98,42 @@ fn the_best_of_several_drafts_is_checked() {
 }
 
 #[test]
+fn a_draft_that_comes_in_time_is_waited_for() {
+    let fake = FakeSettings {
+        memory: 1000,
+        ..slow()
+    };
+    let bench = Bench::with(
+        &fake,
+        Settings {
+            draft_wait: None,
+            ..auto()
+        },
+        &[Character::Tardy],
+    );
+    let passes = passes(&bench, &fake, &tokens(200));
+    println!("200 tokens in {passes} passes, with a wait for each");
+    assert!(passes < 100);
+}
+
+#[test]
+fn a_drafter_that_never_answers_is_soon_not_waited_for() {
+    let fake = FakeSettings {
+        memory: 1000,
+        ..slow()
+    };
+    let settings = Settings {
+        draft_wait: Some(Duration::from_millis(1)),
+        ..auto()
+    };
+    let frozen = Bench::with(&fake, settings.clone(), &[Character::Frozen]);
+    passes(&frozen, &fake, &tokens(300));
+    let waits = frozen.metric("oracle_draft_waits_total");
+    println!("{waits} waits in 300 passes");
+    assert!((1.0..40.0).contains(&waits));
+}
+
+#[test]
 fn a_long_prompt_lets_running_answers_go_on() {
     let fake = FakeSettings {
         per_row: Duration::from_millis(1),
