@@ -86,7 +86,8 @@ pub(super) fn pools(args: &UpArgs) -> Result<Vec<PoolSettings>, ConfigError> {
     ];
     let mut pools = vec![pool(args, ORACLE, 1, &program, "serve", oracle)];
     if args.scouts > 0 {
-        let scout = vec![("ORACLE_URL", url)];
+        let model = args.scout_model.as_ref().unwrap_or(model).clone();
+        let scout = vec![("ORACLE_URL", url), ("ORACLE_MODEL", model)];
         pools.push(pool(args, SCOUTS, args.scouts, &program, "scout", scout));
     }
     for PoolSettings { pool, .. } in &pools {

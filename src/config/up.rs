@@ -121,6 +121,10 @@ pub struct UpArgs {
     #[arg(long, env = "SCOUTS", default_value = "2", value_name = "N", value_parser = parse::count::<0, 64>)]
     pub scouts: u32,
 
+    /// With ORACLE: what the scouts guess with, a smaller model of the same family; unset for the oracle's own.
+    #[arg(long, env = "SCOUT_MODEL", value_name = "MODEL", value_parser = oracle::model)]
+    pub scout_model: Option<String>,
+
     /// Origins of web pages that may call the API, separated by commas.
     #[arg(long, env = "CORS_ORIGINS", value_name = "ORIGINS", value_delimiter = ',')]
     pub cors_origins: Vec<String>,

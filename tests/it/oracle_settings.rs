@@ -90,6 +90,10 @@ fn what_is_wrong_with_an_oracle_is_one_line_with_its_remedy() {
             &[("ORACLE", "page.gguf")],
             &["ORACLE is 'page.gguf'", "no GGUF file"],
         ),
+        (
+            &[("ORACLE", "fake"), ("SCOUT_MODEL", "page.gguf")],
+            &["SCOUT_MODEL is 'page.gguf'", "no GGUF file"],
+        ),
         (&[("ORACLE", "own")], &["ORACLE is 'own'", "no GGUF file"]),
         (
             &[("ORACLE", "fake"), ("SCOUTS", "many")],
@@ -187,6 +191,8 @@ fn an_oracle_and_its_scouts_stand_back_for_shards_and_are_told_what_they_need() 
     fs::set_permissions(&oracle, fs::Permissions::from_mode(0o755)).unwrap();
     let model = place.join("a model.gguf");
     fs::write(&model, b"GGUF\x03\0\0\0").unwrap();
+    let small = place.join("small.gguf");
+    fs::copy(&model, &small).unwrap();
     let how = How {
         program: Some(program),
         ..How::default()
@@ -194,6 +200,7 @@ fn an_oracle_and_its_scouts_stand_back_for_shards_and_are_told_what_they_need() 
     let settings = [
         ("ORACLE", model.to_str().unwrap()),
         ("ORACLE_LISTEN", "0.0.0.0:8123"),
+        ("SCOUT_MODEL", small.to_str().unwrap()),
         ("SHARD_API_KEYS", "key-1"),
         ("MAX_SHARDS", "1"),
         ("WORKER_COMMAND", BOT),
@@ -210,7 +217,11 @@ fn an_oracle_and_its_scouts_stand_back_for_shards_and_are_told_what_they_need() 
         says(&shardman, "oracle-0", "session nice 10", 1);
     }
     for scout in ["scouts-0", "scouts-1"] {
-        let told = format!("{} model none url http://127.0.0.1:8123", run("scout", "scouts"));
+        let told = format!(
+            "{} model {} url http://127.0.0.1:8123",
+            run("scout", "scouts"),
+            small.display()
+        );
         says(&shardman, scout, &told, 1);
         says(&shardman, scout, "keys none token none nice 15 oom 500", 1);
     }
