@@ -22,11 +22,7 @@ pub const SECRET_VARIABLES: [(&str, &str); 2] = [
     ),
     (
         "SECRET",
-<<<<<<< HEAD
-        "The secret of the manager that leases the scouts. `SECRET_KEY` is accepted too.",
-=======
         "The secret of the manager (`SECRET_KEY` works too); needed where SHARDMAN_URL is set.",
->>>>>>> o-scouts
     ),
 ];
 
