@@ -110,6 +110,8 @@ fn a_wait_is_worth_what_it_spares() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn no_plan_is_slower_than_none(
         times in prop::collection::vec(0.01f64..5.0, 5),
@@ -136,7 +138,8 @@ proptest! {
             costs.observe(rows, seconds);
         }
         for rows in 1..40 {
-            prop_assert!(costs.seconds(rows) > 0.0 && costs.seconds(rows) <= costs.seconds(rows + 1));
+            prop_assert!(costs.seconds(rows) > 0.0);
+            prop_assert!(costs.seconds(rows) <= costs.seconds(rows + 1) * (1.0 + 1e-9));
         }
     }
 
