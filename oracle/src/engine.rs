@@ -5,9 +5,13 @@
 //! function of the tokens before it alone, never of the rows that share its
 //! pass; where that holds bit by bit, the engine says so.
 
+pub mod llama;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+pub use llama::{LoadError, load};
 
 /// A token's number in the model's vocabulary.
 pub type Token = u32;
