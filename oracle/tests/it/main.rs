@@ -20,4 +20,5 @@ mod sdk;
 mod stop;
 mod stream;
 mod support;
+mod tiny;
 mod up;
