@@ -4,6 +4,7 @@
 #![expect(unreachable_pub, reason = "nothing outside can reach a test binary")]
 
 mod ask;
+mod away;
 mod config;
 mod fleet;
 mod hostile;
@@ -14,6 +15,7 @@ mod openapi;
 mod rogue;
 mod rogues;
 mod scouts;
+mod slots;
 mod stop;
 mod stream;
 mod support;
