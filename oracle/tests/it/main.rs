@@ -15,6 +15,7 @@ mod openapi;
 mod rogue;
 mod rogues;
 mod scouts;
+mod sdk;
 mod slots;
 mod stop;
 mod stream;
