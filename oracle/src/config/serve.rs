@@ -22,7 +22,7 @@ pub const SECRET_VARIABLES: [(&str, &str); 2] = [
     ),
     (
         "SECRET",
-        "The secret of the manager (`SECRET_KEY` works too); needed where SHARDMAN_URL is set.",
+        "The secret of the manager that leases the scouts. `SECRET_KEY` is accepted too.",
     ),
 ];
 

@@ -57,7 +57,8 @@ impl Bad {
             if let Ok(rogue) = Rogue::dial(&self.oracle, Some(SECRET)).await {
                 self.annoy(rogue).await;
             }
-            tokio::task::yield_now().await;
+            let pause = Duration::from_millis(100);
+            let _ = tokio::time::timeout(pause, std::future::pending::<()>()).await;
         }
     }
 
