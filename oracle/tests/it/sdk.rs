@@ -16,10 +16,7 @@ pub const KEY: &str = "your-api-key";
 pub fn oracles(test: &str) -> impl Iterator<Item = Oracle> {
     let real = super::model::path(test).map(|path| path.to_str().unwrap().to_owned());
     let models = std::iter::once("fake".to_owned()).chain(real);
-    models.map(|model| {
-        println!("with {model}");
-        Oracle::start(&[("ORACLE_MODEL", &model), ("SHARD_API_KEYS", KEY)])
-    })
+    models.map(|model| Oracle::start(&[("ORACLE_MODEL", &model), ("SHARD_API_KEYS", KEY)]))
 }
 
 /// Runs every kind of call of a script; each says that it was clean.
@@ -42,7 +39,6 @@ fn calls(program: &str, probe: &[&str], script: &str) {
         assert!(output.status.success(), "{said}{complaint}");
         assert_eq!(complaint, "", "a client warned");
         let clean = said.lines().filter(|line| line.starts_with("clean: ")).count();
-        println!("{clean} kinds of call");
         assert!(clean >= 15, "{said}");
     }
 }
