@@ -5,11 +5,13 @@
 mod deadline;
 mod jitter;
 mod manager;
+mod retry;
 mod secret;
 mod url;
 
 pub use deadline::{Deadline, now};
 pub use jitter::jittered;
 pub use manager::{Ask, CallError, Manager};
+pub use retry::wait_after;
 pub use secret::Secret;
 pub use url::manager_url;

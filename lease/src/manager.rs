@@ -18,14 +18,18 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use shardman_core::wire::{Beat, BeatAnswer, Connected, Detail, Directive, IdentifyAnswer, IdentifyRequest};
+use shardman_core::wire::{
+    Beat, BeatAnswer, Connected, Detail, Directive, FleetView, IdentifyAnswer, IdentifyRequest,
+};
 use shardman_core::{PoolId, Tick};
 
 use crate::Secret;
 use crate::deadline::now;
 
-/// No answer of the manager is larger.
+/// No answer of the manager is larger, but for the fleet's.
 const ANSWER_LIMIT_BYTES: usize = 64 << 10;
+/// Thousands of shards and workers, at less than a KiB each.
+const FLEET_LIMIT_BYTES: usize = 16 << 20;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// `/identify` is answered late on purpose.
@@ -128,6 +132,23 @@ impl Manager {
         })
     }
 
+    /// Where it is, without a slash at the end.
+    pub fn url(&self) -> &str {
+        &self.base
+    }
+
+    /// The same manager, called with another's `Authorization` header.
+    #[must_use]
+    pub fn on_behalf_of(&self, mut authorization: HeaderValue) -> Self {
+        authorization.set_sensitive(true);
+        Self {
+            client: self.client.clone(),
+            base: self.base.clone(),
+            secret: authorization,
+            unreachable_since: Mutex::new(None),
+        }
+    }
+
     /// Asks for a lease. The same `key` gets the same lease, if the answer to
     /// an earlier call with it was lost.
     ///
@@ -164,6 +185,15 @@ impl Manager {
         }
         let answer: IdentifyAnswer = serde_json::from_slice(&answer.body)?;
         Ok(answer.permit.is_some().then_some(answer))
+    }
+
+    /// Every pool with its slots, as they are now.
+    pub async fn fleet(&self) -> Result<FleetView, CallError> {
+        let request = self.request(Method::GET, "/fleet").body(Full::default());
+        let answer = self
+            .bounded_call(request, ANSWER_TIMEOUT, FLEET_LIMIT_BYTES)
+            .await?;
+        Ok(serde_json::from_slice(&answer.body)?)
     }
 
     /// Gives the lease back.
@@ -212,6 +242,15 @@ impl Manager {
         request: hyper::http::Result<Request<Full<Bytes>>>,
         timeout: Duration,
     ) -> Result<Answer, CallError> {
+        self.bounded_call(request, timeout, ANSWER_LIMIT_BYTES).await
+    }
+
+    async fn bounded_call(
+        &self,
+        request: hyper::http::Result<Request<Full<Bytes>>>,
+        timeout: Duration,
+        limit_bytes: usize,
+    ) -> Result<Answer, CallError> {
         let request = request.map_err(|error| CallError::Unreachable(error.to_string()))?;
         let exchange = async {
             let response = self
@@ -220,7 +259,7 @@ impl Manager {
                 .await
                 .map_err(|error| chain(&error))?;
             let (head, body) = response.into_parts();
-            let body = Limited::new(body, ANSWER_LIMIT_BYTES)
+            let body = Limited::new(body, limit_bytes)
                 .collect()
                 .await
                 .map_err(|error| error.to_string())?;

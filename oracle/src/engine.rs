@@ -5,6 +5,7 @@
 //! function of the tokens before it alone, never of the rows that share its
 //! pass; where that holds bit by bit, the engine says so.
 
+pub mod fake;
 pub mod llama;
 
 use std::sync::Arc;

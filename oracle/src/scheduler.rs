@@ -1,12 +1,46 @@
 //! Who computes next: one thread owns the model, and requests wait in line for
 //! a place on it.
+//!
+//! `plan` and `queue` hold the rules as functions of state and time; `owner` is
+//! the thread that applies them; `handle` is what everyone else has.
+
+mod answer;
+mod calibrate;
+mod handle;
+mod metrics;
+mod owner;
+mod pass;
+mod plan;
+mod queue;
+mod settings;
+mod speculate;
 
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 
-use crate::engine::Token;
+use crate::draft::Drafter;
+use crate::engine::{Model, Token};
 use crate::sampling::Sampling;
+
+pub use handle::{Handle, Standing};
+pub use settings::{Settings, Speculate};
+
+/// Starts the engine's thread, which owns the model until the last handle is
+/// gone or told to stop, and has finished what it has in hand. It calibrates
+/// first; what is submitted meanwhile waits.
+///
+/// # Panics
+///
+/// If the system cannot start a thread, or `registry` has these metrics already.
+pub fn start(
+    model: Model,
+    drafters: Vec<Box<dyn Drafter>>,
+    settings: Settings,
+    registry: &prometheus::Registry,
+) -> Handle {
+    handle::start(model, drafters, settings, registry)
+}
 
 /// What is asked of the model.
 #[derive(Clone, Debug)]
@@ -36,10 +70,14 @@ pub enum Event {
     Finished {
         choice: u32,
         finish: Finish,
+        /// Those of the answer's text, and of a stop's; not the one that ends it.
         tokens: usize,
     },
     /// The model failed; nothing follows.
     Failed(String),
+    /// It was never begun, and nothing follows: it waited too long, or the
+    /// server stops.
+    Refused(Refusal),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,10 +116,17 @@ pub enum Refusal {
     },
     #[error("{needed} bytes of memory for one request, and there are {budget} in all")]
     MemoryExceeded { needed: usize, budget: usize },
+    #[error("the prompt has no tokens")]
+    Empty,
     #[error("too many requests wait already")]
     Full { retry_after: Duration },
+    #[error("the request waited too long for its turn")]
+    Waited { retry_after: Duration },
     #[error("the server is stopping")]
     Stopping,
     #[error("the model has stopped computing")]
     Broken,
 }
+
+#[cfg(test)]
+mod tests;

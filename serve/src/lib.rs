@@ -163,7 +163,8 @@ async fn connection(stream: TcpStream, router: watch::Receiver<Router>, shutdown
                 let router = router.borrow().clone();
                 TowerToHyperService::new(router).call(request)
             }),
-        );
+        )
+        .with_upgrades();
     let mut serving = std::pin::pin!(serving);
     let ended = tokio::select! {
         ended = serving.as_mut() => ended,

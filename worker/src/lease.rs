@@ -11,22 +11,17 @@ use tracing::{info, warn};
 use crate::Context;
 use crate::exit::Exit;
 use crate::gateway_url::gateway_url;
-use shardman_lease::jittered;
 use shardman_lease::{Ask, CallError};
 use shardman_lease::{Deadline, now};
+use shardman_lease::{jittered, wait_after};
 
 /// What a manager that does not say so means by `MAX_SECONDS`.
 pub(crate) const DEFAULT_LEASE_TIME: Duration = Duration::from_secs(60);
 /// Beats are never further apart, however long the lease time.
 const SLOWEST_HEARTBEAT: Duration = Duration::from_secs(10);
 const FASTEST_HEARTBEAT: Duration = Duration::from_millis(50);
-/// The longest wait of a spare worker between two looks for a free shard: a
-/// shard that becomes free is not to wait for it.
-const FREE_CAP: Duration = Duration::from_secs(2);
-/// The longest wait for a manager that refuses for another reason.
+/// The longest wait for a manager whose answer makes no sense.
 const SPARE_CAP: Duration = Duration::from_secs(30);
-/// The longest wait for a manager that is away: it may be back any second.
-const AWAY_CAP: Duration = Duration::from_secs(5);
 
 /// One shard, ours until the deadline.
 pub(crate) struct Lease {
@@ -131,26 +126,6 @@ pub(crate) async fn acquire(context: &Context) -> Result<Option<Lease>, Exit> {
     }
 }
 
-/// How long to wait after a `/connect` that granted nothing.
-fn wait_after(error: &CallError, attempts: u32, random: f64) -> Duration {
-    const SECOND: Duration = Duration::from_secs(1);
-    const AT_LEAST: Duration = Duration::from_millis(100);
-    match error {
-        CallError::Refused {
-            retry_after: Some(after),
-            ..
-        } => (*after).min(SPARE_CAP) + SECOND.mul_f64(random),
-        CallError::Refused {
-            status: StatusCode::UNAUTHORIZED,
-            ..
-        } => jittered(SECOND, FREE_CAP, attempts, random).max(SECOND / 4),
-        CallError::Refused { .. } | CallError::Malformed(_) => {
-            jittered(SECOND, SPARE_CAP, attempts, random).max(AT_LEAST)
-        }
-        CallError::Unreachable(_) => jittered(SECOND / 4, AWAY_CAP, attempts, random).max(AT_LEAST),
-    }
-}
-
 /// Says why there is no lease, once for every new reason.
 fn tell_once(told: &mut Option<Option<StatusCode>>, error: &CallError) {
     if told.replace(error.status()) == Some(error.status()) {
@@ -189,30 +164,5 @@ mod tests {
         assert_eq!(heartbeat(None, None), Duration::from_secs(10));
         assert_eq!(heartbeat(Some(30.0), Some(2.5)), Duration::from_millis(2500));
         assert_eq!(heartbeat(Some(30.0), Some(-1.0)), Duration::from_secs(5));
-    }
-
-    #[test]
-    fn a_spare_worker_looks_for_a_free_shard_every_two_seconds_at_least() {
-        let none_free = CallError::Refused {
-            status: StatusCode::UNAUTHORIZED,
-            retry_after: None,
-            detail: String::new(),
-        };
-        for attempts in 0..40 {
-            for random in [0.0, 0.5, 1.0] {
-                let wait = wait_after(&none_free, attempts, random).as_secs_f64();
-                assert!((0.25..=2.0).contains(&wait), "{wait}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_manager_that_asks_to_wait_is_obeyed() {
-        let busy = CallError::Refused {
-            status: StatusCode::SERVICE_UNAVAILABLE,
-            retry_after: Some(Duration::from_secs(7)),
-            detail: String::new(),
-        };
-        assert_eq!(wait_after(&busy, 0, 0.0), Duration::from_secs(7));
     }
 }

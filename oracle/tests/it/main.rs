@@ -3,6 +3,24 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![expect(unreachable_pub, reason = "nothing outside can reach a test binary")]
 
+mod ask;
+mod away;
+mod config;
+mod fleet;
+mod hostile;
+mod http;
+mod leases;
+mod limits;
 mod model;
-#[expect(dead_code, reason = "for all who need a model that costs nothing")]
+mod openapi;
+mod published;
+mod rogue;
+mod rogues;
+mod scouts;
+mod sdk;
+mod slots;
+mod stop;
+mod stream;
+mod support;
 mod tiny;
+mod up;

@@ -1,0 +1,159 @@
+//! Values of settings, each with the remedy if it is none.
+
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use axum::http::Uri;
+
+use super::serve::Origins;
+use crate::http::parse_origins;
+
+/// Which model is loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ModelSource {
+    /// The deterministic one without weights, for tests and rehearsals: each
+    /// pass takes so long.
+    Fake(Duration),
+    File(PathBuf),
+}
+
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    let resolved = text
+        .to_socket_addrs()
+        .ok()
+        .and_then(|mut addresses| addresses.next());
+    resolved.ok_or_else(|| "give an address and a port, such as 127.0.0.1:8000 or 0.0.0.0:8000".to_owned())
+}
+
+pub(super) fn model(text: &str) -> Result<ModelSource, String> {
+    if text == "fake" {
+        return Ok(ModelSource::Fake(Duration::ZERO));
+    }
+    if let Some(time) = text.strip_prefix("fake:") {
+        let milliseconds = time.strip_suffix("ms").and_then(|time| time.parse().ok());
+        let time = milliseconds.filter(|time| (0..=10_000).contains(time));
+        let time = time.ok_or("give the time of its passes as in fake:20ms")?;
+        return Ok(ModelSource::Fake(Duration::from_millis(time)));
+    }
+    let path = PathBuf::from(text);
+    if path.is_file() {
+        return Ok(ModelSource::File(path));
+    }
+    Err("there is no such file; give the path of a GGUF file, or the word fake".to_owned())
+}
+
+/// Scouts speak plain WebSocket: where TLS is wanted, something else brings it.
+pub(super) fn oracle_url(text: &str) -> Result<Uri, String> {
+    let url = text.parse::<Uri>().ok();
+    let is_plain =
+        |url: &Uri| url.scheme_str() == Some("http") && url.host().is_some_and(|host| !host.is_empty());
+    url.filter(is_plain)
+        .ok_or_else(|| "use the form http://HOST:PORT".to_owned())
+}
+
+pub(super) fn origins(text: &str) -> Result<Origins, String> {
+    parse_origins(text)
+        .map(Origins)
+        .map_err(|error| error.to_string())
+}
+
+pub(super) fn queue_seconds(text: &str) -> Result<Duration, String> {
+    seconds(text, 0.1, 3_600.0, "60")
+}
+
+pub(super) fn stop_seconds(text: &str) -> Result<Duration, String> {
+    seconds(text, 0.0, 3_600.0, "10")
+}
+
+/// Less than any model can work with is taken for a slip of the pen.
+const LEAST_MEMORY: usize = 1 << 20;
+
+pub(super) fn bytes(text: &str) -> Result<usize, String> {
+    let remedy = || "give at least 1M, such as 512M or 2G".to_owned();
+    let text = text.trim().to_ascii_uppercase();
+    let text = text.trim_end_matches('B').trim_end_matches('I');
+    let digits = text.trim_end_matches(['K', 'M', 'G', 'T']);
+    let shift = match &text[digits.len()..] {
+        "" => 0,
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        "T" => 40,
+        _ => return Err(remedy()),
+    };
+    let number: usize = digits.parse().map_err(|_| remedy())?;
+    number
+        .checked_mul(1 << shift)
+        .filter(|bytes| (LEAST_MEMORY..1 << 50).contains(bytes))
+        .ok_or_else(remedy)
+}
+
+pub(super) fn count<const LEAST: u32, const MOST: u32>(text: &str) -> Result<u32, String> {
+    let number = text
+        .trim()
+        .parse()
+        .ok()
+        .filter(|number| (LEAST..=MOST).contains(number));
+    number.ok_or_else(|| format!("give a whole number from {LEAST} to {MOST}"))
+}
+
+fn seconds(text: &str, least: f64, most: f64, example: &str) -> Result<Duration, String> {
+    let remedy = || format!("give seconds from {least} to {most}, such as {example}");
+    let seconds: f64 = text.trim().parse().map_err(|_| remedy())?;
+    // A range also keeps NaN and infinity out.
+    if (least..=most).contains(&seconds) {
+        Ok(Duration::from_secs_f64(seconds))
+    } else {
+        Err(remedy())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_a_number_with_a_unit() {
+        assert_eq!(bytes("512M"), Ok(512 << 20));
+        assert_eq!(bytes(" 2gib "), Ok(2 << 30));
+        for bad in ["", "M", "-1M", "1023K", "1.5G", "99999999T", "many"] {
+            assert!(bytes(bad).unwrap_err().contains("such as 512M"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_made_up_model_may_take_its_time() {
+        assert_eq!(model("fake"), Ok(ModelSource::Fake(Duration::ZERO)));
+        assert_eq!(
+            model("fake:20ms"),
+            Ok(ModelSource::Fake(Duration::from_millis(20)))
+        );
+        for bad in ["fake:", "fake:20", "fake:-1ms", "fake:20s", "fake:99999ms"] {
+            assert!(model(bad).unwrap_err().contains("fake:20ms"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_oracle_is_named_by_a_plain_url() {
+        assert_eq!(oracle_url("http://10.0.0.1:8000").unwrap().port_u16(), Some(8000));
+        for bad in [
+            "",
+            "10.0.0.1:8000",
+            "https://host",
+            "ws://host",
+            "http://",
+            "/path",
+        ] {
+            assert!(oracle_url(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn seconds_are_finite_and_within_their_range() {
+        assert_eq!(stop_seconds("0.5"), Ok(Duration::from_millis(500)));
+        for bad in ["", "soon", "-1", "NaN", "inf", "3601"] {
+            assert!(stop_seconds(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Who holds a slot of the scouts' pool, as the manager says.
+//!
+//! A lease is never taken for lost because the manager is away: a scout that
+//! cannot beat leaves by itself.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::http::{HeaderValue, StatusCode};
+use shardman_core::wire::{Beat, FleetView};
+use shardman_core::{Epoch, PoolId};
+use shardman_lease::{CallError, Manager};
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use crate::draft::frame::Closing;
+
+/// An answer to a beat takes a moment; a manager that is busy may need more.
+const PROOF_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// One slot that somebody holds.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Holding {
+    pub(super) epoch: u64,
+    /// The manager's name of it, where it is a child of the manager.
+    pub(super) worker: Option<String>,
+    /// Milliseconds since 1970: when this lease was first seen, and its last beat.
+    pub(super) since_ms: u64,
+    pub(super) last_beat_ms: u64,
+}
+
+/// The slots that are held.
+pub(super) type Holdings = BTreeMap<u32, Holding>;
+
+/// What a scout says of its lease, to be proved.
+#[derive(Clone, Debug)]
+pub(super) struct Claim {
+    pub(super) slot: u32,
+    pub(super) session_id: String,
+    pub(super) epoch: u64,
+}
+
+pub(super) struct Roster {
+    manager: Manager,
+    pool: PoolId,
+    held: watch::Sender<Option<Arc<Holdings>>>,
+    is_reachable: AtomicBool,
+}
+
+impl Roster {
+    pub(super) fn new(manager: Manager, pool: PoolId) -> Self {
+        Self {
+            manager,
+            pool,
+            held: watch::Sender::new(None),
+            is_reachable: AtomicBool::new(true),
+        }
+    }
+
+    /// Where the manager is.
+    pub(super) fn url(&self) -> &str {
+        self.manager.url()
+    }
+
+    pub(super) fn pool(&self) -> &PoolId {
+        &self.pool
+    }
+
+    /// What was last heard; `None` before anything was.
+    pub(super) fn held(&self) -> Option<Arc<Holdings>> {
+        self.held.borrow().clone()
+    }
+
+    /// Whether the manager answered when it was last asked.
+    pub(super) fn is_reachable(&self) -> bool {
+        self.held().is_some() && self.is_reachable.load(Ordering::Relaxed)
+    }
+
+    /// Asks the manager who holds what.
+    pub(super) async fn look(&self) -> Result<Arc<Holdings>, CallError> {
+        let fleet = self.manager.fleet().await;
+        let was_reachable = self.is_reachable.swap(fleet.is_ok(), Ordering::Relaxed);
+        match &fleet {
+            Ok(_) if !was_reachable => info!("the manager says again who holds the slots of {}", self.pool),
+            Err(error) if was_reachable => {
+                warn!(%error, "the manager does not say who holds the slots of {}", self.pool);
+            }
+            Ok(_) | Err(_) => {}
+        }
+        let fleet = fleet?;
+        let before = self.held();
+        let held = Arc::new(holdings(&fleet, &self.pool, before.as_deref(), now_ms()));
+        self.held.send_replace(Some(Arc::clone(&held)));
+        Ok(held)
+    }
+
+    /// Has a scout's claim confirmed: its own secret and its session are good for
+    /// a beat of this lease, and the lease is for this slot of the pool.
+    pub(super) async fn prove(&self, claim: &Claim, authorization: HeaderValue) -> Result<(), Closing> {
+        let proof = Beat {
+            session_id: claim.session_id.clone(),
+            epoch: Some(Epoch(claim.epoch)),
+            // Older than any beat of its own, so that it changes nothing else.
+            number: Some(0),
+            ..Beat::default()
+        };
+        let caller = self.manager.on_behalf_of(authorization);
+        caller
+            .beat(&proof, PROOF_TIMEOUT)
+            .await
+            .map_err(|error| refusal(&error))?;
+        let is_held = |held: &Holdings| {
+            held.get(&claim.slot)
+                .is_some_and(|holding| holding.epoch == claim.epoch)
+        };
+        if self.held().is_some_and(|held| is_held(&held)) {
+            return Ok(());
+        }
+        match self.look().await {
+            Ok(held) if is_held(&held) => Ok(()),
+            Ok(_) => Err(Closing::NotHeld),
+            Err(_) => Err(Closing::TryAgain),
+        }
+    }
+}
+
+/// What the manager's refusal of the proof means.
+fn refusal(error: &CallError) -> Closing {
+    match error.status() {
+        Some(status) if status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS => {
+            Closing::NotHeld
+        }
+        _ => Closing::TryAgain,
+    }
+}
+
+fn holdings(fleet: &FleetView, pool: &PoolId, before: Option<&Holdings>, now_ms: u64) -> Holdings {
+    let pool = fleet.pools.iter().find(|view| view.pool == pool.as_str());
+    let slots = pool.into_iter().flat_map(|pool| &pool.shards);
+    let held = slots.filter_map(|view| {
+        let (slot, epoch) = (view.shard.number(), view.epoch?.0);
+        let known = before.and_then(|before| before.get(&slot));
+        let known = known.filter(|known| known.epoch == epoch);
+        let age = view.beat_age.unwrap_or(0.0).clamp(0.0, 1e9);
+        let holding = Holding {
+            epoch,
+            worker: view.worker.clone(),
+            since_ms: known.map_or(now_ms, |known| known.since_ms),
+            last_beat_ms: now_ms.saturating_sub((age * 1000.0) as u64),
+        };
+        Some((slot, holding))
+    });
+    held.collect()
+}
+
+pub(super) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
