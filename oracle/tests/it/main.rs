@@ -22,5 +22,7 @@ mod slots;
 mod stop;
 mod stream;
 mod support;
+#[expect(dead_code, reason = "unit tests change it, too")]
 mod tiny;
 mod up;
+mod weights;
