@@ -47,7 +47,7 @@ fn answers_of_a_model_file_do_not_depend_on_who_else_asks() {
     let oracle = Oracle::start(&[("ORACLE_MODEL", path.to_str().unwrap()), ("ORACLE_THREADS", "2")]);
     let ask = |index: usize| {
         let fields = json!({
-            "temperature": if index % 3 == 0 { 0.0 } else { 0.9 },
+            "temperature": if index.is_multiple_of(3) { 0.0 } else { 0.9 },
             "seed": index,
             "max_tokens": 60,
             "frequency_penalty": 0.3,
