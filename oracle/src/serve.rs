@@ -261,9 +261,8 @@ pub(crate) fn model(source: &ModelSource, threads: usize) -> Result<Model, Faile
             per_pass: *per_pass,
             ..fake::FakeSettings::default()
         })),
-        ModelSource::File(path) => {
-            engine::load(path, threads).map_err(|error| Failed::new(config::CONFIG, error.to_string()))
-        }
+        ModelSource::File(path) => engine::load(path, threads)
+            .map_err(|error| Failed::new(config::CONFIG, format!("ORACLE_MODEL: {error}"))),
     }
 }
 

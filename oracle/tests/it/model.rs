@@ -1,3 +1,5 @@
+//! The real model: its tokens, its words, and its bits.
+
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -120,6 +122,13 @@ fn greedy(model: &mut Model, content: &str, tokens: usize) -> (String, Vec<Token
     (String::from_utf8(bytes).unwrap(), path)
 }
 
+/// The likeliest 32 tokens.
+pub const LIGHTHOUSE: &str = "In the depths of the sea, a lighthouse stands, a beacon of light, a symbol of the \
+     brave, the brave, the brave.\nThe wind whispers";
+/// It ends by itself.
+pub const FRUITS: &str =
+    "The most obvious red fruits are the red fruit (Apollonia alba) and the red apple (Apollonia alba).";
+
 #[test]
 fn the_model_answers_in_sentences_and_always_the_same() {
     let Some(mut model) = model("greedy", 1) else {
@@ -131,16 +140,9 @@ fn the_model_answers_in_sentences_and_always_the_same() {
         "{:.1} ms a token, with the prompt",
         started.elapsed().as_secs_f64() * 1000.0 / path.len() as f64
     );
-    assert_eq!(
-        text,
-        "In the depths of the sea, a lighthouse stands, a beacon of light, a symbol of the brave, the \
-         brave, the brave.\nThe wind whispers"
-    );
+    assert_eq!(text, LIGHTHOUSE);
     let (text, _) = greedy(&mut model, "Name three fruits that are red.", 32);
-    assert_eq!(
-        text,
-        "The most obvious red fruits are the red fruit (Apollonia alba) and the red apple (Apollonia alba)."
-    );
+    assert_eq!(text, FRUITS);
 }
 
 /// llama.cpp gives these, with the file's own, coarser precision.

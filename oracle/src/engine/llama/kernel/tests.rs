@@ -180,3 +180,31 @@ fn the_exponential_is_right_within_two_units() {
     assert_eq!(exp(-88.0), 0.0);
     assert_eq!(exp(f32::NEG_INFINITY), 0.0);
 }
+
+#[test]
+#[ignore = "it measures"]
+fn what_each_level_takes() {
+    let (rows, columns) = (1536 * 2, 576);
+    let mut matrix = Matrix::with_capacity(rows, columns);
+    for row in random(rows * columns, 1).chunks_exact(columns) {
+        matrix.push(row);
+    }
+    let pool = Pool::new(1).unwrap();
+    for level in Level::all() {
+        for count in [1, 4, 8] {
+            let mut inputs = Rows::default();
+            inputs.set(&random(count * columns, 2), columns);
+            let mut out = vec![0.0; count * rows];
+            let best = (0..50)
+                .map(|_| {
+                    let started = std::time::Instant::now();
+                    matrix.multiply(&inputs, &mut out, level, &pool);
+                    started.elapsed()
+                })
+                .min()
+                .unwrap();
+            let products = (rows * columns * count) as f64 / best.as_secs_f64() / 1e9;
+            println!("{level:?}, {count} rows: {best:?}, {products:.0} billion products a second");
+        }
+    }
+}

@@ -11,13 +11,16 @@
 
 use std::arch::is_x86_feature_detected;
 use std::arch::x86_64::{
-    _mm256_loadu_si256, _mm512_add_ps, _mm512_cvtepi32_ps, _mm512_cvtph_ps, _mm512_dpbusd_epi32,
-    _mm512_load_si512, _mm512_loadu_ps, _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps,
-    _mm512_setzero_si512, _mm512_storeu_ps,
+    _mm_loadu_si128, _mm_set1_epi32, _mm256_add_epi32, _mm256_add_ps, _mm256_cvtepi8_epi16,
+    _mm256_cvtepi32_ps, _mm256_cvtepu8_epi16, _mm256_cvtph_ps, _mm256_hadd_epi32, _mm256_loadu_si256,
+    _mm256_madd_epi16, _mm256_mul_ps, _mm256_permute4x64_epi64, _mm256_set1_epi32, _mm256_set1_ps,
+    _mm256_setzero_ps, _mm256_setzero_si256, _mm256_storeu_ps, _mm512_add_ps, _mm512_cvtepi32_ps,
+    _mm512_cvtph_ps, _mm512_dpbusd_epi32, _mm512_load_si512, _mm512_loadu_ps, _mm512_mul_ps,
+    _mm512_set1_epi32, _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_storeu_ps,
 };
 
 use super::super::matrix::{BLOCK, LANES, Tile, Values};
-use super::{Attend, Level, Loops, Plain, Strided, attend_with, multiply_plain};
+use super::{Attend, Level, Loops, Plain, Strided, attend_with};
 
 pub(super) fn levels() -> Vec<Level> {
     let mut levels = vec![Level::Portable];
@@ -44,13 +47,84 @@ pub(super) fn multiply_avx2(
     rows: &[Values],
     sums: &mut [[f32; LANES]],
 ) {
+    assert_eq!(tiles.len(), scales.len(), "each tile has its scales");
+    assert_eq!(
+        rows.len(),
+        sums.len() * tiles.len(),
+        "each row has a block for each tile"
+    );
     // SAFETY: the level is used only where `levels` found the instructions.
     unsafe { multiply_for_avx2(tiles, scales, rows, sums) }
 }
 
+/// Two rows at once: their sums fit the registers.
 #[target_feature(enable = "avx2,f16c")]
 fn multiply_for_avx2(tiles: &[Tile], scales: &[[u16; LANES]], rows: &[Values], sums: &mut [[f32; LANES]]) {
-    multiply_plain(tiles, scales, rows, sums);
+    let blocks = tiles.len();
+    let mut row = 0;
+    while row < sums.len() {
+        let rows = &rows[row * blocks..];
+        if row + 1 < sums.len() {
+            rows_for_avx2::<2>(tiles, scales, rows, &mut sums[row..]);
+        } else {
+            rows_for_avx2::<1>(tiles, scales, rows, &mut sums[row..]);
+        }
+        row += 2;
+    }
+}
+
+#[target_feature(enable = "avx2,f16c")]
+fn rows_for_avx2<const N: usize>(
+    tiles: &[Tile],
+    scales: &[[u16; LANES]],
+    rows: &[Values],
+    sums: &mut [[f32; LANES]],
+) {
+    let blocks = tiles.len();
+    let mut totals = [[_mm256_setzero_ps(); 2]; N];
+    for block in 0..blocks {
+        // Of four weights, the first two and the last two are added up apart.
+        let mut products = [[_mm256_setzero_si256(); 4]; N];
+        for quad in 0..BLOCK / 4 {
+            let mut values = [_mm256_setzero_si256(); N];
+            for row in 0..N {
+                let quad = rows[row * blocks + block].quads[quad];
+                values[row] = _mm256_cvtepi8_epi16(_mm_set1_epi32(quad));
+            }
+            for quarter in 0..4 {
+                let weights = &tiles[block].0[quad][quarter * 16..][..16];
+                // SAFETY: 16 bytes.
+                let weights = unsafe { _mm_loadu_si128(weights.as_ptr().cast()) };
+                let weights = _mm256_cvtepu8_epi16(weights);
+                for row in 0..N {
+                    let pairs = _mm256_madd_epi16(weights, values[row]);
+                    products[row][quarter] = _mm256_add_epi32(products[row][quarter], pairs);
+                }
+            }
+        }
+        for half in 0..2 {
+            let scale = &scales[block][half * 8..][..8];
+            // SAFETY: 8 scales of two bytes are 16 bytes.
+            let scale = _mm256_cvtph_ps(unsafe { _mm_loadu_si128(scale.as_ptr().cast()) });
+            for row in 0..N {
+                let values = &rows[row * blocks + block];
+                let [first, second] = [products[row][half * 2], products[row][half * 2 + 1]];
+                // Brings the columns 0, 1, 4, 5, 2, 3, 6, 7 into order.
+                let product = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_hadd_epi32(first, second));
+                let product = _mm256_add_epi32(product, _mm256_set1_epi32(values.offset));
+                let scale = _mm256_mul_ps(scale, _mm256_set1_ps(values.scale));
+                let product = _mm256_mul_ps(_mm256_cvtepi32_ps(product), scale);
+                totals[row][half] = _mm256_add_ps(totals[row][half], product);
+            }
+        }
+    }
+    for row in 0..N {
+        for half in 0..2 {
+            let sums = &mut sums[row][half * 8..][..8];
+            // SAFETY: 8 floats are 32 bytes.
+            unsafe { _mm256_storeu_ps(sums.as_mut_ptr(), totals[row][half]) };
+        }
+    }
 }
 
 #[inline]
