@@ -21,7 +21,7 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::config::ScoutArgs;
+use crate::config::{self, ScoutArgs};
 use crate::draft::frame::Closing;
 use crate::engine::Model;
 use crate::serve::{self, Failed, Signals};
@@ -63,8 +63,8 @@ impl ScoutError {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Slot(error) => error.exit_code(),
-            Self::Broken => 70,
-            Self::Model(_) | Self::OtherVocabulary => 78,
+            Self::Broken => config::INTERNAL,
+            Self::Model(_) | Self::OtherVocabulary => config::CONFIG,
         }
     }
 }
