@@ -132,6 +132,11 @@ impl Manager {
         })
     }
 
+    /// Where it is, without a slash at the end.
+    pub fn url(&self) -> &str {
+        &self.base
+    }
+
     /// The same manager, called with another's `Authorization` header.
     #[must_use]
     pub fn on_behalf_of(&self, mut authorization: HeaderValue) -> Self {

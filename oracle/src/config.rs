@@ -10,14 +10,16 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 mod bench;
+mod manager;
 mod parse;
 mod scout;
 mod serve;
 
 pub use bench::BenchArgs;
+pub use manager::ManagerArgs;
 pub use parse::ModelSource;
 pub use scout::ScoutArgs;
-pub use serve::{SECRET_VARIABLES, ServeArgs};
+pub use serve::{SECRET_VARIABLES, ServeArgs, Speculation};
 
 /// An OpenAI-compatible inference API, with scouts that a Shardman manager leases.
 #[derive(Debug, Parser)]
@@ -46,6 +48,8 @@ pub const OK: u8 = 0;
 pub const UNAVAILABLE: u8 = 69;
 /// Something failed that should not.
 pub const INTERNAL: u8 = 70;
+/// The manager refuses the secret.
+pub const NO_PERMISSION: u8 = 77;
 /// A setting is missing or wrong.
 pub const CONFIG: u8 = 78;
 
@@ -53,8 +57,9 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0   it was asked to stop, or is done
   2   the command line is not understood
-  69  nobody answers who is needed
+  69  started by a manager, it reached none for MAX_SECONDS
   70  something failed while it ran, such as the model
+  77  the manager refuses the secret
   78  a setting is missing or wrong";
 
 /// A configuration that cannot be used: one line.
@@ -77,12 +82,12 @@ pub enum Stop {
 /// If it asks for no run, or for one that cannot be.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Stop> {
     let mut command = without_empty_variables(Cli::command());
-    let matches = command
-        .try_get_matches_from_mut(args)
-        .map_err(|error| explain(error, &command))?;
-    let mut cli = Cli::from_arg_matches(&matches).map_err(|error| explain(error, &command))?;
-    if let Command::Serve(serve) = &mut cli.command {
-        serve.read_secrets().map_err(Stop::Config)?;
+    let matches = command.try_get_matches_from_mut(args).map_err(explain)?;
+    let mut cli = Cli::from_arg_matches(&matches).map_err(explain)?;
+    match &mut cli.command {
+        Command::Serve(serve) => serve.read_secrets().map_err(Stop::Config)?,
+        Command::Scout(scout) => scout.manager.read_secret(),
+        Command::Bench(_) => {}
     }
     Ok(cli)
 }
@@ -100,7 +105,7 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
 }
 
 /// A bad value, or one that is missing, becomes one line; all else is clap's own.
-fn explain(error: clap::Error, command: &clap::Command) -> Stop {
+fn explain(error: clap::Error) -> Stop {
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
         Some(ContextValue::Strings(texts)) => texts.first().cloned(),
@@ -118,7 +123,8 @@ fn explain(error: clap::Error, command: &clap::Command) -> Stop {
         .next()
         .unwrap_or(&arg)
         .trim_start_matches('-');
-    let argument = command
+    let declared = Cli::command();
+    let argument = declared
         .get_subcommands()
         .flat_map(clap::Command::get_arguments)
         .find(|argument| argument.get_long() == Some(flag));

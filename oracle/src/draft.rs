@@ -3,6 +3,7 @@
 //! A drafter is never trusted: what it says costs time at most, never a token.
 
 pub mod frame;
+pub mod guarded;
 pub mod ngram;
 
 use std::time::Instant;

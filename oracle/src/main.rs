@@ -4,7 +4,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use shardman_oracle::config::{self, Command, Stop};
-use shardman_oracle::serve;
+use shardman_oracle::{scout, serve};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -24,9 +24,8 @@ fn main() -> ExitCode {
         .init();
     let ended = match cli.command {
         Command::Serve(args) => serve::run(*args),
-        Command::Scout(_) | Command::Bench(_) => {
-            Err(serve::Failed::internal("this command is not built yet"))
-        }
+        Command::Scout(args) => scout::main(*args),
+        Command::Bench(_) => Err(serve::Failed::internal("this command is not built yet")),
     };
     match ended {
         Ok(()) => ExitCode::from(config::OK),

@@ -9,23 +9,29 @@ mod dial;
 mod runner;
 mod session;
 
+use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{HeaderValue, Uri};
+use shardman_core::PoolId;
 use shardman_core::wire::ShardState;
 use shardman_lease::jittered;
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::config::{self, ScoutArgs};
 use crate::draft::frame::Closing;
 use crate::engine::Model;
+use crate::serve::{self, Failed, Signals};
 use crate::slot::{Holder, Lease, Place, SlotError};
 use dial::dial;
 use runner::Runner;
 use session::{End, Session};
 
+/// The pool of a scout that was started by hand.
+const USUAL_POOL: &str = "scouts";
 /// Between two tries to reach the oracle: it may be back any second.
 const RETRY: Duration = Duration::from_millis(250);
 const RETRY_CAP: Duration = Duration::from_secs(5);
@@ -57,10 +63,55 @@ impl ScoutError {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Slot(error) => error.exit_code(),
-            Self::Broken => 70,
-            Self::Model(_) | Self::OtherVocabulary => 78,
+            Self::Broken => config::INTERNAL,
+            Self::Model(_) | Self::OtherVocabulary => config::CONFIG,
         }
     }
+}
+
+/// Runs the process until it is asked to stop.
+///
+/// # Errors
+///
+/// If a setting cannot be used, or it makes no sense to go on.
+pub fn main(args: ScoutArgs) -> Result<(), Failed> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failed::internal(format!("no runtime can be started: {error}")))?;
+    let ended = runtime.block_on(until_asked(args));
+    // What is still blocked does not hold up the exit.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn until_asked(args: ScoutArgs) -> Result<(), Failed> {
+    let mut signals = Signals::new()?;
+    let usual = || PoolId::from_str(USUAL_POOL).map_err(|error| Failed::internal(error.to_string()));
+    let place = Place {
+        manager: Arc::new(args.manager.client()?),
+        pool: args.manager.shardman_pool.clone().map_or_else(usual, Ok)?,
+        is_child: args.manager.is_child(),
+    };
+    let oracle = Oracle {
+        url: args.oracle_url,
+        secret: args.manager.header()?,
+    };
+    let (source, threads) = (args.model, args.threads as usize);
+    let load = move || serve::model(&source, threads).map_err(|failed| failed.message);
+    let stop = CancellationToken::new();
+    let mut drafting = std::pin::pin!(run(place, oracle, load, stop.clone()));
+    let drafted = tokio::select! {
+        drafted = drafting.as_mut() => drafted,
+        () = signals.asked_to_stop() => {
+            stop.cancel();
+            tokio::select! {
+                drafted = drafting => drafted,
+                () = signals.asked_to_stop() => Ok(()),
+            }
+        }
+    };
+    drafted.map_err(|error| Failed::new(error.exit_code(), error.to_string()))
 }
 
 /// Drafts until `stop`. The model is loaded while the slot is taken.

@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 pub use drafter::ScoutDrafter;
 
 use crate::engine::Facts;
+use crate::network::{self, Network};
 use board::Board;
 use metrics::Metrics;
 use roster::Roster;
@@ -149,17 +150,24 @@ impl Scouts {
     pub fn connected(&self) -> usize {
         self.shared.board().connected()
     }
+}
 
-    /// Whether there is a manager, and it says who holds the slots.
-    pub fn knows_leases(&self) -> bool {
-        self.shared
-            .roster
-            .as_ref()
-            .is_some_and(|roster| roster.held().is_some())
+impl Network for Scouts {
+    fn accepts_scouts(&self) -> bool {
+        let roster = self.shared.roster.as_ref();
+        roster.is_some_and(Roster::is_reachable) && self.shared.vocabulary_hash.get().is_some()
+    }
+
+    fn manager(&self) -> Option<network::Manager> {
+        let roster = self.shared.roster.as_ref()?;
+        Some(network::Manager {
+            url: roster.url().to_owned(),
+            is_reachable: roster.is_reachable(),
+        })
     }
 
     /// Everybody who holds a slot, as the manager last said.
-    pub fn peers(&self) -> Vec<Peer> {
+    fn peers(&self) -> Vec<Peer> {
         self.shared.wanted.notify_one();
         let Some(roster) = &self.shared.roster else {
             return Vec::new();

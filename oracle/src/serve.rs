@@ -6,19 +6,25 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use prometheus::Registry;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::config::{self, ModelSource, ServeArgs};
+use crate::config::{self, ConfigError, ModelSource, ServeArgs, Speculation};
 use crate::draft::Drafter;
+use crate::draft::ngram::NgramDrafter;
 use crate::engine::{Model, fake};
 use crate::http::{self, Api, Ending, Parts};
-use crate::network::{Alone, Network};
-use crate::scheduler::{self, Handle};
+use crate::scheduler::{self, Handle, Speculate};
+use crate::scouts::Scouts;
+use crate::slot::SlotError;
+
+mod hold;
+
+use hold::Hold;
 
 /// Threads that serve HTTP. The model has threads of its own.
 const HTTP_THREADS: usize = 2;
@@ -42,7 +48,7 @@ pub struct Failed {
 }
 
 impl Failed {
-    fn new(code: u8, message: impl Into<String>) -> Self {
+    pub(crate) fn new(code: u8, message: impl Into<String>) -> Self {
         Self {
             code,
             message: message.into(),
@@ -54,12 +60,25 @@ impl Failed {
     }
 }
 
+impl From<ConfigError> for Failed {
+    fn from(error: ConfigError) -> Self {
+        Self::new(config::CONFIG, error.to_string())
+    }
+}
+
+impl From<SlotError> for Failed {
+    fn from(error: SlotError) -> Self {
+        Self::new(error.exit_code(), error.to_string())
+    }
+}
+
 /// Runs until it is asked to stop.
 ///
 /// # Errors
 ///
 /// If a setting cannot be used, or something fails.
 pub fn run(args: ServeArgs) -> Result<(), Failed> {
+    raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(HTTP_THREADS)
         .enable_all()
@@ -71,6 +90,18 @@ pub fn run(args: ServeArgs) -> Result<(), Failed> {
     ended
 }
 
+/// Connections are descriptors, and the usual limit is below their bound.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        warn!(%error, "the limit of open files cannot be raised");
+    }
+}
+
 async fn serve(args: ServeArgs) -> Result<(), Failed> {
     // Before the model, which takes long: who cannot listen need not load it.
     let listener = listen(args.listen).await?;
@@ -78,15 +109,25 @@ async fn serve(args: ServeArgs) -> Result<(), Failed> {
         .local_addr()
         .map_err(|error| Failed::internal(format!("the listener has no address: {error}")))?;
     let mut signals = Signals::new()?;
+    let mut hold = Hold::begin(&args.manager)?;
     let model = tokio::select! {
         model = load(&args) => model?,
-        () = signals.asked_to_stop() => return Ok(()),
+        () = signals.asked_to_stop() => {
+            hold.release().await;
+            return Ok(());
+        }
+        error = hold.lost() => return Err(error.into()),
     };
     let registry = Registry::new();
     let facts = model.engine.facts().clone();
     let text = Arc::clone(&model.text);
-    let scheduler = scheduler::start(model, drafters(), scheduler_settings(&args), &registry);
-    let network: Arc<dyn Network> = Arc::new(Alone);
+    let settings = scheduler_settings(&args);
+    let gone = CancellationToken::new();
+    let scouts = scouts(&args, settings.draft_limit, &registry, &gone)?;
+    scouts.admit(&facts);
+    let scheduler = scheduler::start(model, drafters(&scouts), settings, &registry);
+    tokio::spawn(scouts.clone().run());
+    let network = Arc::new(scouts.clone());
     let ending = Ending::default();
     let parts = Parts {
         scheduler: scheduler.clone(),
@@ -105,11 +146,12 @@ async fn serve(args: ServeArgs) -> Result<(), Failed> {
     };
     let api = Api::new(parts, settings, ending.clone())
         .map_err(|error| Failed::internal(format!("a metric cannot be registered: {error}")))?;
-    let router = http::router(api, Router::new());
+    let router = http::router(api, scouts.router());
     if is_open && !listens.ip().is_loopback() {
         warn!("everybody who reaches {listens} may ask: set SHARD_API_KEYS");
     }
     say(listens);
+    hold.ready(&scheduler);
     let ended = CancellationToken::new();
     let serving = tokio::spawn({
         let (draining, grace) = (ending.draining.clone(), args.stop_seconds + LAST_WORDS);
@@ -119,7 +161,17 @@ async fn serve(args: ServeArgs) -> Result<(), Failed> {
             shardman_serve::serve(listener, router, draining, grace).await
         }
     });
-    let outcome = end(&mut signals, &scheduler, &ending, args.stop_seconds, &ended).await;
+    let outcome = end(
+        &mut signals,
+        &scheduler,
+        &mut hold,
+        &ending,
+        args.stop_seconds,
+        &ended,
+    )
+    .await;
+    gone.cancel();
+    hold.release().await;
     if !ended.is_cancelled() {
         // Readers that take nothing do not hold up the end.
         serving.abort();
@@ -137,6 +189,7 @@ async fn serve(args: ServeArgs) -> Result<(), Failed> {
 async fn end(
     signals: &mut Signals,
     scheduler: &Handle,
+    hold: &mut Hold,
     ending: &Ending,
     grace: Duration,
     ended: &CancellationToken,
@@ -144,6 +197,7 @@ async fn end(
     let outcome = tokio::select! {
         () = signals.asked_to_stop() => Ok(()),
         () = ended.cancelled() => Ok(()),
+        error = hold.lost() => Err(error.into()),
         () = broken(scheduler) => {
             error!("the model has stopped computing; the oracle ends in {} seconds", BROKEN_TIME.as_secs());
             tokio::select! {
@@ -154,6 +208,7 @@ async fn end(
         }
     };
     info!("stopping: open answers have {} seconds", grace.as_secs_f32());
+    hold.stopping();
     ending.draining.cancel();
     scheduler.stop();
     tokio::select! {
@@ -195,9 +250,13 @@ async fn load(args: &ServeArgs) -> Result<Model, Failed> {
         .map_err(|error| Failed::internal(format!("the model cannot be loaded: {error}")))?
 }
 
-fn model(source: &ModelSource, _threads: usize) -> Result<Model, Failed> {
+/// The model that a setting names.
+pub(crate) fn model(source: &ModelSource, _threads: usize) -> Result<Model, Failed> {
     match source {
-        ModelSource::Fake => Ok(fake::model(fake::FakeSettings::default())),
+        ModelSource::Fake(per_pass) => Ok(fake::model(fake::FakeSettings {
+            per_pass: *per_pass,
+            ..fake::FakeSettings::default()
+        })),
         ModelSource::File(path) => Err(Failed::new(
             config::CONFIG,
             format!("ORACLE_MODEL is '{}': no engine reads it yet", path.display()),
@@ -205,9 +264,24 @@ fn model(source: &ModelSource, _threads: usize) -> Result<Model, Failed> {
     }
 }
 
+/// The scouts that a manager leases, if one is named.
+fn scouts(
+    args: &ServeArgs,
+    limit: usize,
+    registry: &Registry,
+    gone: &CancellationToken,
+) -> Result<Scouts, Failed> {
+    let manager = match &args.manager.shardman_url {
+        Some(_) => Some((args.manager.client()?, args.scouts.clone())),
+        None => None,
+    };
+    Scouts::new(manager, limit, registry, gone.clone())
+        .map_err(|error| Failed::internal(format!("a metric cannot be registered: {error}")))
+}
+
 /// Whoever guesses what follows.
-fn drafters() -> Vec<Box<dyn Drafter>> {
-    Vec::new()
+fn drafters(scouts: &Scouts) -> Vec<Box<dyn Drafter>> {
+    vec![Box::new(NgramDrafter::new()), Box::new(scouts.drafter())]
 }
 
 fn scheduler_settings(args: &ServeArgs) -> scheduler::Settings {
@@ -216,6 +290,11 @@ fn scheduler_settings(args: &ServeArgs) -> scheduler::Settings {
         queue_wait: args.queue_seconds,
         answers: args.answers as usize,
         kv_budget: args.kv_memory,
+        speculate: match args.speculate {
+            Speculation::Auto => Speculate::Auto,
+            Speculation::Always => Speculate::Always,
+            Speculation::Never => Speculate::Never,
+        },
         ..scheduler::Settings::default()
     }
 }
@@ -233,13 +312,13 @@ fn say(address: SocketAddr) {
 }
 
 /// SIGTERM and SIGINT.
-struct Signals {
+pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
 }
 
 impl Signals {
-    fn new() -> Result<Self, Failed> {
+    pub(crate) fn new() -> Result<Self, Failed> {
         let on = |kind| {
             signal(kind).map_err(|error| Failed::internal(format!("signals cannot be received: {error}")))
         };
@@ -249,7 +328,7 @@ impl Signals {
         })
     }
 
-    async fn asked_to_stop(&mut self) {
+    pub(crate) async fn asked_to_stop(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}

@@ -18,6 +18,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::config;
+
 /// What a manager that does not say so means by `MAX_SECONDS`.
 const DEFAULT_LEASE_TIME: Duration = Duration::from_secs(60);
 /// Beats are never further apart, however long the lease time.
@@ -113,8 +115,8 @@ impl SlotError {
     /// The exit code of the process, by `sysexits.h`.
     pub const fn exit_code(self) -> u8 {
         match self {
-            Self::NoManager => 69,
-            Self::WrongSecret => 77,
+            Self::NoManager => config::UNAVAILABLE,
+            Self::WrongSecret => config::NO_PERMISSION,
         }
     }
 }

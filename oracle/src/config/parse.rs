@@ -4,14 +4,17 @@ use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use axum::http::Uri;
+
 use super::serve::Origins;
 use crate::http::parse_origins;
 
 /// Which model is loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ModelSource {
-    /// The deterministic one without weights, for tests and rehearsals.
-    Fake,
+    /// The deterministic one without weights, for tests and rehearsals: each
+    /// pass takes so long.
+    Fake(Duration),
     File(PathBuf),
 }
 
@@ -25,13 +28,28 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
 
 pub(super) fn model(text: &str) -> Result<ModelSource, String> {
     if text == "fake" {
-        return Ok(ModelSource::Fake);
+        return Ok(ModelSource::Fake(Duration::ZERO));
+    }
+    if let Some(time) = text.strip_prefix("fake:") {
+        let milliseconds = time.strip_suffix("ms").and_then(|time| time.parse().ok());
+        let time = milliseconds.filter(|time| (0..=10_000).contains(time));
+        let time = time.ok_or("give the time of its passes as in fake:20ms")?;
+        return Ok(ModelSource::Fake(Duration::from_millis(time)));
     }
     let path = PathBuf::from(text);
     if path.is_file() {
         return Ok(ModelSource::File(path));
     }
     Err("there is no such file; give the path of a GGUF file, or the word fake".to_owned())
+}
+
+/// Scouts speak plain WebSocket: where TLS is wanted, something else brings it.
+pub(super) fn oracle_url(text: &str) -> Result<Uri, String> {
+    let url = text.parse::<Uri>().ok();
+    let is_plain =
+        |url: &Uri| url.scheme_str() == Some("http") && url.host().is_some_and(|host| !host.is_empty());
+    url.filter(is_plain)
+        .ok_or_else(|| "use the form http://HOST:PORT".to_owned())
 }
 
 pub(super) fn origins(text: &str) -> Result<Origins, String> {
@@ -101,6 +119,33 @@ mod tests {
         assert_eq!(bytes(" 2gib "), Ok(2 << 30));
         for bad in ["", "M", "-1M", "1023K", "1.5G", "99999999T", "many"] {
             assert!(bytes(bad).unwrap_err().contains("such as 512M"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_made_up_model_may_take_its_time() {
+        assert_eq!(model("fake"), Ok(ModelSource::Fake(Duration::ZERO)));
+        assert_eq!(
+            model("fake:20ms"),
+            Ok(ModelSource::Fake(Duration::from_millis(20)))
+        );
+        for bad in ["fake:", "fake:20", "fake:-1ms", "fake:20s", "fake:99999ms"] {
+            assert!(model(bad).unwrap_err().contains("fake:20ms"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_oracle_is_named_by_a_plain_url() {
+        assert_eq!(oracle_url("http://10.0.0.1:8000").unwrap().port_u16(), Some(8000));
+        for bad in [
+            "",
+            "10.0.0.1:8000",
+            "https://host",
+            "ws://host",
+            "http://",
+            "/path",
+        ] {
+            assert!(oracle_url(bad).is_err(), "{bad}");
         }
     }
 

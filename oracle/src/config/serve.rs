@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use axum::http::HeaderValue;
 use clap::Args;
+use shardman_core::PoolId;
 
 use super::ConfigError;
+use super::manager::ManagerArgs;
 use super::parse::{self, ModelSource};
 use crate::http::Keys;
 
@@ -71,9 +73,28 @@ pub struct ServeArgs {
     #[arg(long, env = "ORACLE_STOP_SECONDS", default_value = "10", value_name = "SECONDS", value_parser = parse::stop_seconds)]
     pub stop_seconds: Duration,
 
+    /// Whether guesses of what follows are checked: where that pays, always, or never.
+    #[arg(long, env = "ORACLE_SPECULATE", default_value = "auto", value_name = "WHEN")]
+    pub speculate: Speculation,
+
+    /// The pool of the manager whose workers are the scouts.
+    #[arg(long, env = "ORACLE_SCOUTS", default_value = "scouts", value_name = "POOL")]
+    pub scouts: PoolId,
+
     /// From `SHARD_API_KEYS`.
     #[arg(skip)]
     pub keys: Keys,
+
+    #[command(flatten)]
+    pub manager: ManagerArgs,
+}
+
+/// When guesses are checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Speculation {
+    Auto,
+    Always,
+    Never,
 }
 
 /// Web pages that may call the API.
@@ -89,6 +110,7 @@ impl ServeArgs {
 
     /// Reads what has no flag. What is wrong with it is told without showing it.
     pub(super) fn read_secrets(&mut self) -> Result<(), ConfigError> {
+        self.manager.read_secret();
         let name = SECRET_VARIABLES[0].0;
         let Some(value) = std::env::var_os(name).filter(|value| !value.is_empty()) else {
             return Ok(());

@@ -106,10 +106,11 @@ pub struct FakeEngine {
 
 impl FakeEngine {
     pub fn new(settings: FakeSettings) -> Self {
+        let inexact = if settings.row_exact { "" } else { "-inexact" };
         Self {
             facts: Facts {
                 name: "fake".into(),
-                fingerprint: format!("fake-{}-{}", settings.salt, settings.memory),
+                fingerprint: format!("fake-{}-{}{inexact}", settings.salt, settings.memory),
                 vocabulary_hash: "fake".into(),
                 vocabulary: VOCABULARY,
                 context_tokens: settings.context_tokens,

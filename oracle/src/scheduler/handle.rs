@@ -286,6 +286,8 @@ impl Shared {
 pub(super) fn tell(events: &mpsc::Sender<Event>, event: Event) {
     if let Err(mpsc::error::TrySendError::Full(_)) = events.try_send(event) {
         error!("a request had more to say than it should; its reader will miss the end");
+        #[cfg(test)]
+        panic!("the channel holds all that a job can cause");
     }
 }
 

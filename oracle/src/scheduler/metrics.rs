@@ -10,6 +10,7 @@ pub(super) struct Metrics {
     pub(super) rows: IntGauge,
     pub(super) kv_bytes: IntGauge,
     pub(super) passes: IntCounter,
+    pub(super) failed_passes: IntCounter,
     pub(super) pass_seconds: Histogram,
     pub(super) first_token_seconds: Histogram,
     pub(super) token_gap_seconds: Histogram,
@@ -42,6 +43,10 @@ impl Metrics {
                 "Memory that running requests have reserved for keys and values.",
             ),
             passes: new.counter("oracle_passes_total", "Passes of the model."),
+            failed_passes: new.counter(
+                "oracle_failed_passes_total",
+                "Passes that the model could not compute.",
+            ),
             pass_seconds: new.histogram("oracle_pass_seconds", "Time of a pass."),
             first_token_seconds: new.histogram(
                 "oracle_time_to_first_token_seconds",

@@ -109,10 +109,14 @@ impl Owner {
         loop {
             let now = Instant::now();
             shared.sweep(&mut state, now);
-            while let Some(waiting) = state.line.next(self.room()) {
+            if let Some(waiting) = state.line.next(self.room()) {
+                state.active += 1;
+                // The model may take its time; whoever submits does not wait for it.
+                drop(state);
                 self.admit(waiting.item);
+                state = shared.lock();
+                continue;
             }
-            shared.metrics.queue.set(state.line.len() as i64);
             self.publish(&mut state, now);
             if !self.requests.is_empty() {
                 return true;
@@ -120,7 +124,7 @@ impl Owner {
             if state.stopping {
                 return false;
             }
-            self.shared.metrics.rows.set(0);
+            shared.metrics.rows.set(0);
             state = shared.wait(state);
             self.busy_since = Instant::now();
         }
@@ -156,6 +160,7 @@ impl Owner {
         state.rows = room.taken_answers;
         state.kv_bytes = room.taken_kv_bytes;
         state.note(now);
+        self.shared.metrics.queue.set(state.line.len() as i64);
         self.shared.metrics.answers.set(room.taken_answers as i64);
         self.shared.metrics.kv_bytes.set(room.taken_kv_bytes as i64);
     }

@@ -148,6 +148,7 @@ impl Owner {
     /// What the sequences of the pass hold is not known now: their requests are
     /// over, and no other is.
     fn fail(&mut self, parts: &[Part], error: &EngineError) {
+        self.shared.metrics.failed_passes.inc();
         warn!("a pass failed, and the requests in it with it: {error}");
         for part in parts {
             let request = part.request();

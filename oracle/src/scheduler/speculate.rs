@@ -10,6 +10,7 @@ use tracing::warn;
 use super::handle::Shared;
 use super::plan::{self, Costs, Offer};
 use super::settings::Speculate;
+use crate::draft::guarded::Guarded;
 use crate::draft::{AnswerId, Draft, Drafter, Source};
 use crate::engine::Token;
 use crate::sampling::Sampling;
@@ -50,7 +51,7 @@ pub(super) struct Asking {
 }
 
 pub(super) struct Speculation {
-    drafters: Vec<Box<dyn Drafter>>,
+    drafters: Vec<Guarded>,
     shared: Arc<Shared>,
     policy: Speculate,
     wait: Duration,
@@ -80,11 +81,12 @@ impl Speculation {
             .metrics
             .speculates
             .set(i64::from(policy != Speculate::Never && !drafters.is_empty()));
+        let guarded = drafters.into_iter().map(Guarded::new);
         Self {
             drafters: if policy == Speculate::Never {
                 Vec::new()
             } else {
-                drafters
+                guarded.collect()
             },
             shared,
             policy,
@@ -239,14 +241,11 @@ impl Speculation {
         }
     }
 
-    /// Asks again, after a while, for those that have no draft.
+    /// Asks again, after a while, for those that have no draft to speak of.
     fn wait_for(&mut self, costs: &Costs, asking: &[Asking], drafts: &mut [Option<Checked>]) {
-        let without = |drafts: &[Option<Checked>]| -> Vec<usize> {
-            (0..asking.len())
-                .filter(|&index| drafts[index].is_none() && asking[index].limit > 0)
-                .collect()
-        };
-        let missing = without(drafts);
+        let missing: Vec<usize> = (0..asking.len())
+            .filter(|&index| self.lacks(asking[index], drafts[index].as_ref()))
+            .collect();
         if missing.is_empty() || self.wait.is_zero() || !self.waiting_pays(costs) {
             return;
         }
@@ -264,20 +263,38 @@ impl Speculation {
         for &index in &missing {
             drafts[index] = self.ask(asking[index]);
         }
-        let came = without(drafts).len() < missing.len();
+        let came = missing
+            .iter()
+            .any(|&index| !self.lacks(asking[index], drafts[index].as_ref()));
         // A drafter that knows that there is nothing to wait for costs nothing.
         if came || began.elapsed() > self.wait / 2 {
             self.comes += WEIGHT_OF_WAIT * (f64::from(u8::from(came)) - self.comes);
         }
     }
 
-    fn waiting_pays(&mut self, costs: &Costs) -> bool {
+    /// Whether a scout could bring more than what an answer has.
+    fn lacks(&self, asking: Asking, draft: Option<&Checked>) -> bool {
+        let better = |checked: &Checked| {
+            checked.draft.source != Source::Ngram
+                || self.offer(asking.answer, Some(checked)).acceptance >= self.best_scout()
+        };
+        asking.limit > 0 && !draft.is_some_and(better)
+    }
+
+    /// What the best of the scouts is worth, as far as is known.
+    fn best_scout(&self) -> f64 {
         let scouts = self
             .reputation
             .iter()
             .filter(|(source, _)| **source != Source::Ngram);
-        let acceptance = scouts.map(|(_, &acceptance)| acceptance).reduce(f64::max);
-        let acceptance = acceptance.unwrap_or(ACCEPTANCE_AT_FIRST);
+        scouts
+            .map(|(_, &acceptance)| acceptance)
+            .reduce(f64::max)
+            .unwrap_or(ACCEPTANCE_AT_FIRST)
+    }
+
+    fn waiting_pays(&mut self, costs: &Costs) -> bool {
+        let acceptance = self.best_scout();
         let pays = plan::wait_pays(costs, self.wait.as_secs_f64(), self.comes, acceptance);
         if pays || self.policy == Speculate::Always || self.waits_skipped >= PROBE_AFTER {
             self.waits_skipped = 0;

@@ -59,6 +59,11 @@ impl Roster {
         }
     }
 
+    /// Where the manager is.
+    pub(super) fn url(&self) -> &str {
+        self.manager.url()
+    }
+
     pub(super) fn pool(&self) -> &PoolId {
         &self.pool
     }

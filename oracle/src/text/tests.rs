@@ -55,7 +55,7 @@ fn the_stop_that_is_whole_first_wins() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn pieces_are_the_whole_cut_before_the_stop(

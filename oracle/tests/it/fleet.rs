@@ -12,22 +12,14 @@ use shardman_core::PoolId;
 use shardman_core::wire::{FleetView, PoolView};
 use shardman_lease::{Manager, Secret};
 
+use crate::support;
+
 pub const SECRET: &str = "test-secret";
 
-/// Tries until there is something; fails when it takes too long.
+/// Waits until `probe` has something, at most so many seconds.
 #[track_caller]
-pub fn eventually<T>(seconds: f64, what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
-    let begun = Instant::now();
-    loop {
-        if let Some(found) = attempt() {
-            return found;
-        }
-        assert!(
-            begun.elapsed().as_secs_f64() < seconds,
-            "{what}: not within {seconds} s"
-        );
-        std::thread::park_timeout(Duration::from_millis(20));
-    }
+pub fn eventually<T>(seconds: f64, what: &str, probe: impl FnMut() -> Option<T>) -> T {
+    support::eventually(support::seconds(seconds), what, probe)
 }
 
 pub fn free_port() -> u16 {
@@ -139,12 +131,6 @@ impl Fleet {
             .unwrap_or_else(|| panic!("no pool {name}"))
     }
 
-    /// The pid of a child of a pool.
-    pub fn child(&self, worker: &str) -> Option<i32> {
-        let view = self.view();
-        view.every_worker().find(|view| view.worker == worker)?.pid
-    }
-
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("manager.log")).unwrap_or_default()
     }
@@ -160,7 +146,7 @@ impl Drop for Fleet {
                 if begun.elapsed() > Duration::from_secs(25) {
                     let _ = self.child.kill();
                 }
-                std::thread::park_timeout(Duration::from_millis(20));
+                support::let_pass(Duration::from_millis(20));
             }
         }
         if std::thread::panicking() {

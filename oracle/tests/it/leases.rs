@@ -12,6 +12,7 @@ use shardman_oracle::draft::frame::{Closing, FromOracle, FromScout};
 use shardman_oracle::draft::{AnswerId, Drafter as _};
 use shardman_oracle::engine::fake::{self, FakeSettings};
 use shardman_oracle::engine::{Feed, Message, Role, Text as _, Token, Want};
+use shardman_oracle::network::Network as _;
 use shardman_oracle::sampler::{Counts, Sampler};
 use shardman_oracle::sampling::Sampling;
 use shardman_oracle::scout;

@@ -1,6 +1,19 @@
 //! The oracle's own program, on real sockets.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![expect(unreachable_pub, reason = "nothing outside can reach a test binary")]
+
+mod ask;
+mod config;
 mod fleet;
+mod hostile;
+mod http;
 mod leases;
+mod limits;
+mod openapi;
 mod rogue;
+mod scouts;
+mod stop;
+mod stream;
+mod support;
 mod up;

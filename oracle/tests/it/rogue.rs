@@ -95,7 +95,7 @@ impl Rogue {
         loop {
             match self.hear(seconds).await {
                 Heard::Frame(_) => {}
-                heard => return heard,
+                heard @ (Heard::Closed(_) | Heard::Nothing) => return heard,
             }
         }
     }

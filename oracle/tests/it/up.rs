@@ -8,10 +8,11 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::fleet::program;
+use crate::support::eventually;
 
 mod manager;
 
-use manager::{Manager, call, eventually, signal};
+use manager::{Manager, call, signal};
 
 const SOON: Duration = Duration::from_secs(40);
 

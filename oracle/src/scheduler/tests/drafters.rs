@@ -25,9 +25,11 @@ pub(super) enum Character {
     Random,
     /// Keeps to no limit, and says tokens that there are not.
     Unruly,
+    /// Panics after a while.
+    Faulty,
 }
 
-pub(super) const CHARACTERS: [Character; 7] = [
+pub(super) const CHARACTERS: [Character; 8] = [
     Character::Honest,
     Character::Careless,
     Character::Lying,
@@ -35,6 +37,7 @@ pub(super) const CHARACTERS: [Character; 7] = [
     Character::Silent,
     Character::Random,
     Character::Unruly,
+    Character::Faulty,
 ];
 
 #[derive(Debug)]
@@ -94,6 +97,10 @@ impl TestDrafter {
             Character::Random => (0..limit)
                 .map(|_| self.random.u32(0..VOCABULARY as u32))
                 .collect(),
+            Character::Faulty => {
+                assert!(self.random.u8(..) > 60, "a drafter panics, which changes nothing");
+                truth(&self.fake, known, limit)
+            }
             Character::Unruly => {
                 let mut tokens = truth(&self.fake, known, 2);
                 tokens.extend([VOCABULARY as Token + 7, u32::MAX, 5, 6]);
@@ -161,6 +168,14 @@ impl Drafter for TestDrafter {
             Source::Scout(self.slot),
             "each has its own verdicts"
         );
+    }
+}
+
+impl Drop for TestDrafter {
+    fn drop(&mut self) {
+        if self.character == Character::Faulty {
+            self.open.fetch_sub(self.known.len(), Relaxed);
+        }
     }
 }
 

@@ -157,6 +157,28 @@ fn what_can_never_fit_is_refused_by_its_reason() {
 }
 
 #[test]
+fn requests_wait_for_the_memory_of_their_worst_case() {
+    let fake = FakeSettings::default();
+    let settings = Settings {
+        kv_budget: 250 * fake.kv_bytes_per_token,
+        ..Settings::default()
+    };
+    let bench = Bench::new(&fake, settings);
+    let jobs = (0..6).map(|index| Job {
+        prompt: vec![70 + index; 100],
+        max_tokens: 10,
+        ..job("")
+    });
+    let tickets: Vec<(Job, Ticket)> = jobs.map(|job| (job.clone(), bench.submit(&job))).collect();
+    for (job, ticket) in tickets {
+        assert_eq!(collect(ticket), plain(&fake, &job));
+    }
+    let most = bench.watch.most_held_tokens.load(Relaxed);
+    assert!((200..=250).contains(&most), "two at a time, not {most} tokens");
+    bench.until_idle();
+}
+
+#[test]
 fn a_slow_reader_holds_nobody_up() {
     let fake = FakeSettings::default();
     let bench = Bench::new(&fake, Settings::default());
@@ -192,6 +214,7 @@ fn a_failed_pass_fails_its_requests_and_no_later_one() {
     let at_once = collect(bench.submit(&job("!fail-after=0!")));
     assert!(matches!(at_once, Whole::Failed(_)), "{at_once:?}");
     bench.until_idle();
+    assert_eq!(bench.metric("oracle_failed_passes_total"), 2.0);
 }
 
 #[test]
@@ -220,7 +243,7 @@ fn an_engine_that_panics_is_broken_and_everyone_is_told() {
     };
     let bench = Bench::new(&slow(), settings);
     let (beside, _) = bench.begin(&endless("beside"));
-    let trouble = bench.submit(&job("!long! !panic-after=60!"));
+    let trouble = bench.submit(&endless("!panic-after=300!"));
     let waiting = bench.submit(&job("waiting"));
     assert!(matches!(collect(trouble), Whole::Failed(_)));
     assert!(matches!(collect(beside), Whole::Failed(_)));
@@ -239,7 +262,7 @@ fn who_has_its_turn_is_answered_before_the_thread_ends() {
     };
     let bench = Bench::new(&fake, settings);
     let running = Job {
-        max_tokens: 40,
+        max_tokens: 400,
         ..endless("running")
     };
     let ticket = bench.submit(&running);
@@ -276,5 +299,17 @@ fn an_engine_that_does_not_come_back_is_seen() {
     assert_eq!(standing.stalled_for, Duration::ZERO, "there is nothing to do");
     until("time without work", || {
         bench.handle.standing().idle_for > Duration::from_millis(1)
+    });
+}
+
+#[test]
+fn an_engine_that_gets_on_is_not_taken_for_one_that_does_not() {
+    let bench = Bench::new(&slow(), Settings::default());
+    let (_running, _) = bench.begin(&endless("running"));
+    let began = Instant::now();
+    until("a pass that ended lately", || {
+        let standing = bench.handle.standing();
+        assert_eq!(standing.active, 1);
+        began.elapsed() > Duration::from_millis(400) && standing.stalled_for < Duration::from_millis(100)
     });
 }

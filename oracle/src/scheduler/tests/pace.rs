@@ -63,11 +63,11 @@ fn bad_drafts_are_soon_no_longer_checked() {
 #[test]
 fn nobody_is_asked_where_each_row_costs_a_pass() {
     let fake = FakeSettings {
-        per_row: Duration::from_millis(5),
+        per_row: Duration::from_millis(10),
         ..FakeSettings::default()
     };
     let bench = Bench::with(&fake, auto(), &[Character::Honest]);
-    passes(&bench, &fake, &tokens(40));
+    passes(&bench, &fake, &tokens(25));
     assert_eq!(bench.metric("oracle_drafted_tokens_total"), 0.0);
 }
 

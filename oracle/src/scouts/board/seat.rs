@@ -8,7 +8,7 @@ use crate::draft::frame::{Closing, FromOracle};
 use crate::scouts::reputation::Reputation;
 
 /// So often in a row a scout has had nothing: others are asked instead.
-const ABSENT_AFTER: u32 = 8;
+const ABSENT_AFTER: u32 = 16;
 /// Drafts that a scout may send beyond those that it was asked for.
 const CREDIT_SPARE: usize = 64;
 const CREDIT_MAX: usize = 1 << 16;

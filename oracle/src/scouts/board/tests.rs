@@ -210,7 +210,7 @@ fn who_has_nothing_when_asked_loses_its_answers_to_another() {
         advance(&mut board, 7, *base, &[2]);
         !other.told().is_empty()
     });
-    assert!(asked.unwrap() <= 10, "{asked:?}");
+    assert!(asked.unwrap() <= 20, "{asked:?}");
     assert!(
         silent
             .told()

@@ -6,25 +6,14 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-const SECRET: &str = "test-secret";
+use crate::support::eventually;
 
-/// Waits until `probe` has something, at most `within`.
-#[track_caller]
-pub(super) fn eventually<T>(within: Duration, what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(found) = probe() {
-            return found;
-        }
-        assert!(began.elapsed() < within, "{what}: not within {within:?}");
-        std::thread::park_timeout(Duration::from_millis(20));
-    }
-}
+const SECRET: &str = "test-secret";
 
 /// A port that is free now.
 fn free_port() -> u16 {
