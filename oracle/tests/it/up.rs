@@ -2,7 +2,7 @@
 //! side by side, from one command.
 
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -106,6 +106,7 @@ fn a_bot_an_oracle_and_two_scouts_run_from_one_command_and_outlive_the_death_of_
 
     for victim in ["oracle-0", "scouts-1"] {
         let pid = eventually(SOON, "its pid is known", || manager.pid(victim));
+        let killed = Instant::now();
         signal(pid, Signal::KILL);
         eventually(SOON, &format!("{victim} runs again"), || {
             manager.pid(victim).filter(|new| *new != pid)
@@ -114,6 +115,7 @@ fn a_bot_an_oracle_and_two_scouts_run_from_one_command_and_outlive_the_death_of_
         two_scouts(&manager);
         let again = eventually(SOON, "the oracle answers", || ask(&manager));
         assert_eq!(again, answer, "after the death of {victim}");
+        println!("{victim} is back, with all others, after {:?}", killed.elapsed());
         assert_eq!(shards(&manager), before, "after the death of {victim}");
     }
 
