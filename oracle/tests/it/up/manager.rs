@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::support::eventually;
 
-const SECRET: &str = "test-secret";
+pub(super) const SECRET: &str = "test-secret";
 
 /// A port that is free now.
 fn free_port() -> u16 {
@@ -30,14 +30,14 @@ pub(super) struct Manager {
     pub(super) address: SocketAddr,
     pub(super) oracle: SocketAddr,
     child: Child,
-    mark: String,
+    pub(super) mark: String,
     pub(super) folder: tempfile::TempDir,
 }
 
 impl Manager {
-    /// `shardman up` with these arguments. The oracle lies beside
+    /// `shardman up` with these arguments and variables. The oracle lies beside
     /// the program, where `up` looks first.
-    pub(super) fn up(program: &Path, args: &[&str]) -> Self {
+    pub(super) fn up(program: &Path, args: &[&str], variables: &[(&str, &str)]) -> Self {
         let [address, oracle] =
             [free_port(), free_port()].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
         let folder = tempfile::tempdir().unwrap();
@@ -58,6 +58,7 @@ impl Manager {
             .env("SECRET", SECRET)
             // They ask again and again until something is so.
             .env("SHARD_RATE_LIMIT_PER_MINUTE", "0")
+            .envs(variables.iter().copied())
             .current_dir(folder.path())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
