@@ -33,7 +33,7 @@ mod system;
 
 pub use auth::{Keys, KeysError};
 pub use cors::{OriginError, parse_origins};
-pub use router::router;
+pub use router::{loading_router, router};
 
 use limit::{Client, Limiter, Standing};
 use metrics::Metrics;

@@ -10,6 +10,7 @@ use prometheus::Registry;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -103,12 +104,25 @@ fn raise_descriptor_limit() {
 }
 
 async fn serve(args: ServeArgs) -> Result<(), Failed> {
-    // Before the model, which takes long: who cannot listen need not load it.
+    // Before the model, which takes long: who cannot listen need not load it, and
+    // who asks meanwhile is told.
     let listener = listen(args.listen).await?;
     let listens = listener
         .local_addr()
         .map_err(|error| Failed::internal(format!("the listener has no address: {error}")))?;
     let mut signals = Signals::new()?;
+    let ending = Ending::default();
+    let ended = CancellationToken::new();
+    let (router, current) = watch::channel(http::loading_router(&args.cors_origins.0));
+    let serving = tokio::spawn({
+        let (_, grace) = watch::channel(args.stop_seconds + LAST_WORDS);
+        let draining = ending.draining.clone();
+        let ended = ended.clone().drop_guard();
+        async move {
+            let _ended = ended;
+            shardman_serve::serve_current(listener, current, draining, grace).await
+        }
+    });
     let mut hold = Hold::begin(&args.manager)?;
     let model = tokio::select! {
         model = load(&args) => model?,
@@ -128,7 +142,6 @@ async fn serve(args: ServeArgs) -> Result<(), Failed> {
     let scheduler = scheduler::start(model, drafters(&scouts), settings, &registry);
     tokio::spawn(scouts.clone().run());
     let network = Arc::new(scouts.clone());
-    let ending = Ending::default();
     let parts = Parts {
         scheduler: scheduler.clone(),
         facts,
@@ -146,21 +159,12 @@ async fn serve(args: ServeArgs) -> Result<(), Failed> {
     };
     let api = Api::new(parts, settings, ending.clone())
         .map_err(|error| Failed::internal(format!("a metric cannot be registered: {error}")))?;
-    let router = http::router(api, scouts.router());
+    drop(router.send_replace(http::router(api, scouts.router())));
     if is_open && !listens.ip().is_loopback() {
         warn!("everybody who reaches {listens} may ask: set SHARD_API_KEYS");
     }
     say(listens);
     hold.ready(&scheduler);
-    let ended = CancellationToken::new();
-    let serving = tokio::spawn({
-        let (draining, grace) = (ending.draining.clone(), args.stop_seconds + LAST_WORDS);
-        let ended = ended.clone().drop_guard();
-        async move {
-            let _ended = ended;
-            shardman_serve::serve(listener, router, draining, grace).await
-        }
-    });
     let outcome = end(
         &mut signals,
         &scheduler,

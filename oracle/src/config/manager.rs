@@ -14,7 +14,7 @@ const USUAL_URL: &str = "http://127.0.0.1:7878";
 /// a manager is told all of it.
 #[derive(Args, Clone, Debug)]
 pub struct ManagerArgs {
-    /// Where the manager is.
+    /// Where the manager is; unset for an oracle without scouts. A scout looks at http://127.0.0.1:7878 then.
     #[arg(long, env = "SHARDMAN_URL", value_name = "URL", value_parser = manager_url)]
     pub shardman_url: Option<Uri>,
 

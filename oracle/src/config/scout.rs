@@ -9,7 +9,7 @@ use super::parse::{self, ModelSource};
 /// Settings of a scout.
 #[derive(Args, Clone, Debug)]
 pub struct ScoutArgs {
-    /// Where the oracle is.
+    /// Where the oracle is, for its scouts.
     #[arg(long, env = "ORACLE_URL", default_value = "http://127.0.0.1:8000", value_name = "URL", value_parser = parse::oracle_url)]
     pub oracle_url: Uri,
 
@@ -17,7 +17,7 @@ pub struct ScoutArgs {
     #[arg(long, env = "ORACLE_MODEL", value_name = "PATH", value_parser = parse::model)]
     pub model: ModelSource,
 
-    /// Threads that compute.
+    /// Threads with which a scout computes.
     #[arg(long, env = "SCOUT_THREADS", default_value = "1", value_name = "N", value_parser = parse::count::<1, 256>)]
     pub threads: u32,
 

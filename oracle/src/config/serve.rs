@@ -15,10 +15,16 @@ use crate::http::Keys;
 
 /// Variables that have no flag, since a command line is seen by everybody: name
 /// and meaning of each, as `.env.example` has them.
-pub const SECRET_VARIABLES: [(&str, &str); 1] = [(
-    "SHARD_API_KEYS",
-    "Keys of which clients must present one, separated by commas; unset to let everybody ask.",
-)];
+pub const SECRET_VARIABLES: [(&str, &str); 2] = [
+    (
+        "SHARD_API_KEYS",
+        "Keys of which clients must present one, separated by commas; unset to let everybody ask.",
+    ),
+    (
+        "SECRET",
+        "The secret of the manager that leases the scouts. `SECRET_KEY` is accepted too.",
+    ),
+];
 
 /// Settings of the oracle.
 #[derive(Args, Clone, Debug)]

@@ -4,8 +4,8 @@
 //!
 //! A prompt may ask for trouble (with this engine alone):
 //!
-//! - `!fail-after=5!`: the pass after the fifth token of the answer fails;
-//!   with 0 the prompt itself does.
+//! - `!fail-after=5!`: the first pass that begins when the answer has at least
+//!   five tokens fails; with 0 the prompt itself does.
 //! - `!panic-after=5!`: as above, but the engine panics.
 //! - `!nan-after=5!`: as above, but the logits are no numbers.
 //! - `!slow=20ms!`: every pass with this sequence takes so much longer.

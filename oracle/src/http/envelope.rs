@@ -17,6 +17,14 @@ use super::{Api, guard, request_id};
 /// What paths without a route are counted as.
 const UNKNOWN: &str = "unknown";
 
+/// The request's id alone, where there is nothing to count yet.
+pub(super) async fn named(request: Request, next: Next) -> Response {
+    let id = request_id::of(request.headers());
+    let mut response = next.run(request).await;
+    response.headers_mut().insert(request_id::NAME, id);
+    response
+}
+
 pub(super) async fn envelope(State(api): State<Api>, request: Request, next: Next) -> Response {
     let began = Instant::now();
     let id = request_id::of(request.headers());

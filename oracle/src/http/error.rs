@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::Serialize;
 
+use super::health::LOADING;
 use super::limit::seconds_up;
 use crate::openai::{ErrorBody, Invalid, Kind};
 use crate::scheduler;
@@ -164,7 +165,7 @@ impl Refusal {
             Self::NotTaken(
                 scheduler::Refusal::Full { retry_after } | scheduler::Refusal::Waited { retry_after },
             ) => Some((RETRY_AFTER, seconds_up(*retry_after).into())),
-            Self::TooManyBodies => Some((RETRY_AFTER, 1.into())),
+            Self::TooManyBodies | Self::NotReady(LOADING) => Some((RETRY_AFTER, 1.into())),
             Self::NotTaken(scheduler::Refusal::Stopping) => {
                 Some((SHOULD_RETRY, HeaderValue::from_static("true")))
             }

@@ -12,13 +12,12 @@ use super::Api;
 use super::auth::Entry;
 use super::error::Refusal;
 use super::limit::{Client, Standing, seconds_up};
+use crate::scouts;
 
-/// Where scouts connect. They prove themselves by their leases, and are no clients.
-pub(super) const SCOUTS_PATH: &str = "/v1/scouts/draft";
-
-/// Whether a path asks for a key, and counts against the limit.
+/// Whether a path asks for a key, and counts against the limit. Scouts prove
+/// themselves by their leases, and are no clients.
 pub(super) fn is_guarded(path: &str) -> bool {
-    path.starts_with("/v1/") && path != SCOUTS_PATH
+    path.starts_with("/v1/") && path != scouts::PATH
 }
 
 /// Lets a request in, or refuses it; either way the answer tells what is left.

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use axum::extract::State;
+use axum::http::HeaderValue;
 use axum::response::Response;
 use serde::Serialize;
 
@@ -16,9 +17,12 @@ use crate::scheduler::Standing;
 /// work waits, is stuck.
 const STUCK: Duration = Duration::from_secs(30);
 
+/// Why nothing is answered yet.
+pub(super) const LOADING: &str = "the model is being loaded";
+
 #[derive(Serialize)]
 struct Health<'a> {
-    /// `ok`, or `error` if the model does not compute any more.
+    /// `ok`, or `error` if the model does not compute, or not yet.
     status: &'static str,
     /// Whether nothing is being answered, and nothing waits.
     idle: bool,
@@ -31,7 +35,8 @@ struct Health<'a> {
     /// Whether a model is loaded; it need not be a BitNet.
     bitnet_loaded: bool,
     cors_origins: Vec<&'a str>,
-    model: Model<'a>,
+    /// Nothing while it is being loaded.
+    model: Option<Model<'a>>,
     requests: Requests,
     /// Why it is not ready, if it is not.
     detail: Option<&'static str>,
@@ -68,24 +73,39 @@ pub(super) async fn health(State(api): State<Api>) -> Response {
         },
         rust_url: manager.map(|manager| manager.url),
         bitnet_loaded: !standing.broken,
-        cors_origins: shared
-            .settings
-            .cors_origins
-            .iter()
-            .filter_map(|origin| origin.to_str().ok())
-            .collect(),
-        model: Model {
+        cors_origins: in_words(&shared.settings.cors_origins),
+        model: Some(Model {
             id: MODEL_ID,
             name: &shared.parts.facts.name,
             fingerprint: &shared.parts.facts.fingerprint,
             context_tokens: shared.parts.facts.context_tokens,
-        },
+        }),
         requests: Requests {
             active: standing.active,
             queued: standing.queued,
         },
         detail: flaw.map(Flaw::in_words),
     })
+}
+
+/// How it is before there is a model.
+pub(super) fn loading(cors_origins: &[HeaderValue]) -> Response {
+    ok(&Health {
+        status: "error",
+        idle: true,
+        accepting_swarm_jobs: false,
+        rust_sidecar: "none",
+        rust_url: None,
+        bitnet_loaded: false,
+        cors_origins: in_words(cors_origins),
+        model: None,
+        requests: Requests { active: 0, queued: 0 },
+        detail: Some(LOADING),
+    })
+}
+
+fn in_words(origins: &[HeaderValue]) -> Vec<&str> {
+    origins.iter().filter_map(|origin| origin.to_str().ok()).collect()
 }
 
 #[derive(Serialize)]

@@ -1,7 +1,8 @@
 //! Every route, and what is answered where there is none.
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::http::HeaderValue;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{MethodRouter, get, post};
 
 use super::error::Refusal;
@@ -61,15 +62,62 @@ pub fn router(api: Api, scouts: Router) -> Router {
         .layer(from_fn_with_state(api, envelope::envelope))
 }
 
+/// What is answered while the model is being loaded, which may take minutes.
+pub fn loading_router(cors_origins: &[HeaderValue]) -> Router {
+    let cors = cors::layer(cors_origins);
+    let origins = cors_origins.to_vec();
+    Router::new()
+        .route("/health", get(|| async move { health::loading(&origins) }))
+        .fallback(|| async { Refusal::NotReady(health::LOADING) })
+        .layer(cors)
+        .layer(from_fn(envelope::named))
+}
+
 #[cfg(test)]
 mod tests {
+    use axum::body::{Body, to_bytes};
+    use axum::extract::Request;
+    use serde_json::Value;
+    use tower::ServiceExt as _;
+
     use super::*;
+
+    #[tokio::test]
+    async fn while_the_model_is_being_loaded_everybody_is_told_so() {
+        let origins = cors::parse_origins("http://localhost:3000").unwrap();
+        let ask = async |path: &str| {
+            let request = Request::get(path)
+                .header("origin", "http://localhost:3000")
+                .body(Body::empty());
+            let answer = loading_router(&origins).oneshot(request.unwrap()).await.unwrap();
+            let (parts, body) = answer.into_parts();
+            let body = to_bytes(body, usize::MAX).await.unwrap();
+            assert!(parts.headers.contains_key("x-request-id"));
+            assert!(parts.headers.contains_key("access-control-allow-origin"));
+            (parts, serde_json::from_slice::<Value>(&body).unwrap())
+        };
+        for path in ["/ready", "/v1/models", "/v1/chat/completions", "/none"] {
+            let (parts, body) = ask(path).await;
+            assert_eq!(
+                (parts.status.as_u16(), &parts.headers["retry-after"]),
+                (503, &1.into())
+            );
+            assert_eq!(body["error"]["code"], "not_ready");
+            assert_eq!(body["detail"], health::LOADING);
+        }
+        let (parts, body) = ask("/health").await;
+        assert_eq!(parts.status.as_u16(), 200);
+        assert_eq!(
+            (&body["status"], &body["bitnet_loaded"]),
+            (&"error".into(), &false.into())
+        );
+    }
 
     #[test]
     fn whatever_is_below_v1_asks_for_a_key() {
         for (_, path) in every_route() {
             assert_eq!(guard::is_guarded(path), path.starts_with("/v1/"), "{path}");
         }
-        assert!(guard::is_guarded("/v1/none") && !guard::is_guarded(guard::SCOUTS_PATH));
+        assert!(guard::is_guarded("/v1/none") && !guard::is_guarded(crate::scouts::PATH));
     }
 }

@@ -19,6 +19,7 @@ pub(super) struct Metrics {
     pub(super) cancelled: IntCounter,
     pub(super) drafted: IntCounterVec,
     pub(super) accepted: IntCounterVec,
+    pub(super) draft_waits: IntCounter,
     pub(super) acceptance: GaugeVec,
     pub(super) speculates: IntGauge,
 }
@@ -64,6 +65,7 @@ impl Metrics {
             ),
             drafted: new.counters("oracle_drafted_tokens_total", "Drafted tokens that were checked."),
             accepted: new.counters("oracle_accepted_tokens_total", "Drafted tokens that followed."),
+            draft_waits: new.counter("oracle_draft_waits_total", "Passes that waited for drafts."),
             acceptance: new.gauges(
                 "oracle_draft_acceptance_ratio",
                 "How probable it is by now that a token of this source's drafts follows.",

@@ -31,6 +31,10 @@ impl Part {
         *request
     }
 
+    fn is_answer(&self) -> bool {
+        matches!(self, Self::Answer { .. })
+    }
+
     fn rows(&self) -> usize {
         match self {
             Self::Answer { feed, .. } => feed.len(),
@@ -42,17 +46,17 @@ impl Part {
 impl Owner {
     pub(super) fn pass(&mut self) {
         let parts = self.plan();
-        self.shared
-            .metrics
-            .rows
-            .set(parts.iter().map(Part::rows).sum::<usize>() as i64);
+        let rows: usize = parts.iter().map(Part::rows).sum();
+        self.shared.metrics.rows.set(rows as i64);
         let began = Instant::now();
         let outcome = self.forward(&parts);
-        self.shared
-            .metrics
-            .pass_seconds
-            .observe(began.elapsed().as_secs_f64());
+        let took = began.elapsed().as_secs_f64();
+        self.shared.metrics.pass_seconds.observe(took);
         self.shared.metrics.passes.inc();
+        // Prompts ask for fewer logits, so their rows cost less.
+        if outcome.is_ok() && parts.iter().all(Part::is_answer) {
+            self.costs.observe(rows, took);
+        }
         match outcome {
             Ok(logits) => self.settle(parts, &logits),
             Err(error) => self.fail(&parts, &error),
@@ -240,7 +244,8 @@ impl Owner {
             self.engine.truncate(answer.sequence, base + accepted);
         }
         if let Some(checked) = checked {
-            self.speculation.verdict(answer.id, checked, accepted);
+            let whole = answer.finish.is_some();
+            self.speculation.verdict(answer.id, checked, accepted, whole);
         }
         let gap = now.saturating_duration_since(answer.last_at);
         self.shared.metrics.token_gap_seconds.observe(gap.as_secs_f64());

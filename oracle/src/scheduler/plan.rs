@@ -13,10 +13,39 @@ impl Costs {
     pub(super) fn new(mut points: Vec<(usize, f64)>) -> Self {
         assert!(!points.is_empty(), "a cost was measured");
         points.sort_by_key(|&(rows, _)| rows);
-        for index in 1..points.len() {
-            points[index].1 = points[index].1.max(points[index - 1].1);
+        let mut costs = Self { points };
+        costs.rise();
+        costs
+    }
+
+    /// Learns from a pass of `rows` that took `seconds`: the measured width next
+    /// to it most, and the others a little, as what slows one down, such as long
+    /// texts or a busy machine, is likely to slow down all.
+    pub(super) fn observe(&mut self, rows: usize, seconds: f64) {
+        const WEIGHT: f64 = 0.1;
+        const WEIGHT_ELSEWHERE: f64 = 0.01;
+        // One pass in which the machine slept says little.
+        let ratio = (seconds / self.seconds(rows).max(1e-9)).clamp(0.25, 4.0);
+        let widths = self.points.iter().map(|&(width, _)| width.abs_diff(rows));
+        let nearest = widths
+            .enumerate()
+            .min_by_key(|&(_, distance)| distance)
+            .map(|(index, _)| index);
+        for (index, (_, cost)) in self.points.iter_mut().enumerate() {
+            let weight = if Some(index) == nearest {
+                WEIGHT
+            } else {
+                WEIGHT_ELSEWHERE
+            };
+            *cost *= 1.0 + weight * (ratio - 1.0);
         }
-        Self { points }
+        self.rise();
+    }
+
+    fn rise(&mut self) {
+        for index in 1..self.points.len() {
+            self.points[index].1 = self.points[index].1.max(self.points[index - 1].1);
+        }
     }
 
     /// Seconds for a pass of `rows`: between two measured widths in proportion,

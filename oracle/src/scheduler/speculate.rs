@@ -170,8 +170,9 @@ impl Speculation {
         drafts.into_iter().zip(counts).map(cut).collect()
     }
 
-    /// Takes what became of a draft that was checked.
-    pub(super) fn verdict(&mut self, answer: AnswerId, checked: &Checked, accepted: usize) {
+    /// Takes what became of a draft that was checked. Of an answer that is whole
+    /// the rest of it was never judged.
+    pub(super) fn verdict(&mut self, answer: AnswerId, checked: &Checked, accepted: usize, whole: bool) {
         let Draft { source, ref tokens } = checked.draft;
         let label = label(source);
         let metrics = &self.shared.metrics;
@@ -186,7 +187,7 @@ impl Speculation {
         let in_all = self.reputation.entry(source).or_insert(ACCEPTANCE_AT_FIRST);
         let here = self.trust.entry((answer, source)).or_insert(*in_all);
         // Of what was not accepted, only the first token was wrong for sure.
-        let missed = usize::from(accepted < tokens.len());
+        let missed = usize::from(accepted < tokens.len() && !whole);
         for followed in std::iter::repeat_n(1.0, accepted).chain(std::iter::repeat_n(0.0, missed)) {
             *in_all += WEIGHT_IN_ALL * (followed - *in_all);
             *here += WEIGHT_IN_ANSWER * (followed - *here);
@@ -253,6 +254,7 @@ impl Speculation {
             .iter()
             .map(|&index| (asking[index].answer, asking[index].base))
             .collect();
+        self.shared.metrics.draft_waits.inc();
         let began = Instant::now();
         let deadline = began + self.wait;
         for drafter in &mut self.drafters {

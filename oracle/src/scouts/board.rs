@@ -110,6 +110,21 @@ impl Board {
         Ok(connection)
     }
 
+    /// Whether this lease's scout is to stay out for now.
+    pub(super) fn rests(&self, slot: u32, epoch: u64, now: Instant) -> bool {
+        let left = self.left.get(&slot).filter(|(known, _)| *known == epoch);
+        left.is_some_and(|(_, reputation)| reputation.rests(now))
+    }
+
+    /// A connection is closed for this reason.
+    pub(super) fn closing(&mut self, (slot, connection): (u32, ConnectionId), why: Closing, now: Instant) {
+        let is_offence = matches!(why, Closing::Malformed | Closing::TooMany | Closing::TooSlow);
+        let seat = self.seats.get_mut(&slot);
+        if let Some(seat) = seat.filter(|seat| is_offence && seat.connection == connection) {
+            seat.reputation.offended(now);
+        }
+    }
+
     /// A connection ended. It may have been replaced before.
     pub(super) fn leave(&mut self, slot: u32, connection: ConnectionId, now: Instant) {
         if self.is_current(slot, connection) {

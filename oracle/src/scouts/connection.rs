@@ -132,6 +132,10 @@ impl Hello<'_> {
             return Err(Closing::TryAgain);
         };
         let roster = shared.roster.as_ref().ok_or(Closing::TryAgain)?;
+        // The manager is not asked again and again for who broke the rules.
+        if shared.board().rests(slot, epoch, Instant::now()) {
+            return Err(Closing::TryAgain);
+        }
         let claim = Claim {
             slot,
             session_id,
@@ -190,6 +194,15 @@ impl Drop for Scout<'_> {
 impl Scout<'_> {
     /// Until either side ends it: with what reason, if it is ours.
     async fn run(mut self, socket: &mut WebSocket) -> Option<Closing> {
+        let end = self.talk(socket).await;
+        if let Some(why) = end {
+            let by = (self.slot, self.connection);
+            self.shared.board().closing(by, why, Instant::now());
+        }
+        end
+    }
+
+    async fn talk(&mut self, socket: &mut WebSocket) -> Option<Closing> {
         let (mut sink, mut stream) = socket.split();
         loop {
             tokio::select! {

@@ -3,6 +3,8 @@
 //! Nobody is banned: a draft that is wrong costs a row of a pass, and whoever
 //! sends many is asked seldom until its drafts are right again.
 
+use std::time::{Duration, Instant};
+
 /// What one verdict weighs against all before it.
 const WEIGHT: f64 = 0.1;
 /// Before anything is known: better than the floor, so that it is tried.
@@ -12,6 +14,10 @@ const UNKNOWN: f64 = 0.6;
 const FLOOR: f64 = 0.3;
 /// Of the drafts of a scout below the floor, one in so many is tried.
 const PROBE_EVERY: u32 = 32;
+/// How long a scout stays out that broke the rules of its connection; twice as
+/// long each further time.
+const REST: Duration = Duration::from_secs(1);
+const REST_MAX: Duration = Duration::from_secs(32);
 
 /// The reputation of one scout. It begins anew with each lease: another process
 /// may have another model.
@@ -20,6 +26,8 @@ pub(super) struct Reputation {
     acceptance: f64,
     /// Drafts that were held back since the last probe.
     held_back: u32,
+    offences: u32,
+    rests_until: Option<Instant>,
 }
 
 impl Default for Reputation {
@@ -27,6 +35,8 @@ impl Default for Reputation {
         Self {
             acceptance: UNKNOWN,
             held_back: 0,
+            offences: 0,
+            rests_until: None,
         }
     }
 }
@@ -49,6 +59,18 @@ impl Reputation {
 
     pub(super) fn is_poor(&self) -> bool {
         self.acceptance < FLOOR
+    }
+
+    /// It broke the rules of its connection.
+    pub(super) fn offended(&mut self, now: Instant) {
+        let rest = REST.saturating_mul(1 << self.offences.min(5)).min(REST_MAX);
+        self.offences = self.offences.saturating_add(1);
+        self.rests_until = Some(now + rest);
+    }
+
+    /// Whether it is to stay out for now.
+    pub(super) fn rests(&self, now: Instant) -> bool {
+        self.rests_until.is_some_and(|until| now < until)
     }
 
     /// Whether a draft that is there is given to the scheduler.
@@ -93,6 +115,18 @@ mod tests {
         }
         assert!(!scout.is_poor());
         assert!(scout.admits());
+    }
+
+    #[test]
+    fn who_breaks_the_rules_again_and_again_stays_out_longer() {
+        let (mut scout, mut now) = (Reputation::default(), Instant::now());
+        assert!(!scout.rests(now));
+        for seconds in [1, 2, 4, 8, 16, 32, 32] {
+            scout.offended(now);
+            assert!(scout.rests(now + Duration::from_secs(seconds) - Duration::from_millis(1)));
+            now += Duration::from_secs(seconds);
+            assert!(!scout.rests(now), "{seconds}");
+        }
     }
 
     #[test]

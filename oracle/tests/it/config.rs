@@ -131,6 +131,10 @@ fn declared() -> BTreeMap<String, (String, String)> {
             let Some(name) = arg.get_env().and_then(|name| name.to_str()) else {
                 continue;
             };
+            // Set by the manager for its children.
+            if ["SHARDMAN_POOL", "SHARDMAN_WORKER_ID"].contains(&name) {
+                continue;
+            }
             let help = arg.get_long_help().or_else(|| arg.get_help());
             let help = help.map(ToString::to_string).unwrap_or_default();
             let default = arg.get_default_values().iter();

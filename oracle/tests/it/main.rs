@@ -4,6 +4,7 @@
 #![expect(unreachable_pub, reason = "nothing outside can reach a test binary")]
 
 mod ask;
+mod away;
 mod config;
 mod fleet;
 mod hostile;
@@ -12,7 +13,10 @@ mod leases;
 mod limits;
 mod openapi;
 mod rogue;
+mod rogues;
 mod scouts;
+mod sdk;
+mod slots;
 mod stop;
 mod stream;
 mod support;

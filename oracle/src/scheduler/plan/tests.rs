@@ -30,6 +30,25 @@ fn costs_between_and_beyond_what_was_measured_are_in_proportion() {
 }
 
 #[test]
+fn costs_follow_what_passes_take_now() {
+    let pays = |costs: &Costs| draft_rows(costs, 1, 1, &[offer(0.7, 7)])[0];
+    let mut costs = staircase();
+    assert!(pays(&costs) > 0);
+    // Texts have become long, and each row has its own to read.
+    for _ in 0..100 {
+        let rows = 1 + pays(&costs);
+        costs.observe(rows, 0.4 + 3.6 * rows as f64);
+        costs.observe(1, 4.0);
+    }
+    assert_eq!(pays(&costs), 0, "{costs:?}");
+    assert!((3.5..4.5).contains(&costs.seconds(1)), "{costs:?}");
+    // One pause of the machine is not what passes take.
+    let before = costs.seconds(1);
+    costs.observe(1, 1000.0);
+    assert!(costs.seconds(1) < before * 1.5);
+}
+
+#[test]
 fn a_prompt_is_fed_so_that_running_answers_hardly_pause() {
     assert_eq!(prefill_budget(&linear(), 4, 20.0), 16);
     assert_eq!(prefill_budget(&linear(), 40, 20.0), 1, "it always gets on");
@@ -91,6 +110,8 @@ fn a_wait_is_worth_what_it_spares() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn no_plan_is_slower_than_none(
         times in prop::collection::vec(0.01f64..5.0, 5),
@@ -106,6 +127,20 @@ proptest! {
         let made: f64 = counts.iter().zip(&offers).map(|(&tokens, of)| Offer { tokens, ..*of }.expected()).sum();
         let rate = (answers as f64 + made) / costs.seconds(rows + width);
         prop_assert!(rate >= answers as f64 / costs.seconds(rows) - 1e-9);
+    }
+
+    #[test]
+    fn costs_stay_rising_whatever_is_observed(
+        seen in prop::collection::vec((1usize..40, 0.0f64..10.0), 0..60),
+    ) {
+        let mut costs = staircase();
+        for (rows, seconds) in seen {
+            costs.observe(rows, seconds);
+        }
+        for rows in 1..40 {
+            prop_assert!(costs.seconds(rows) > 0.0);
+            prop_assert!(costs.seconds(rows) <= costs.seconds(rows + 1) * (1.0 + 1e-9));
+        }
     }
 
     #[test]

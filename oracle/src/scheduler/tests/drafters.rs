@@ -1,6 +1,6 @@
 //! Drafters of every character.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
@@ -27,9 +27,13 @@ pub(super) enum Character {
     Unruly,
     /// Panics after a while.
     Faulty,
+    /// Has what will follow only when it is waited for.
+    Tardy,
+    /// Lets everyone wait for nothing.
+    Frozen,
 }
 
-pub(super) const CHARACTERS: [Character; 8] = [
+pub(super) const CHARACTERS: [Character; 10] = [
     Character::Honest,
     Character::Careless,
     Character::Lying,
@@ -38,6 +42,8 @@ pub(super) const CHARACTERS: [Character; 8] = [
     Character::Random,
     Character::Unruly,
     Character::Faulty,
+    Character::Tardy,
+    Character::Frozen,
 ];
 
 #[derive(Debug)]
@@ -54,6 +60,7 @@ pub(super) struct TestDrafter {
     fake: FakeSettings,
     known: BTreeMap<AnswerId, Known>,
     random: fastrand::Rng,
+    waited_for: BTreeSet<(AnswerId, usize)>,
     /// Answers that were opened and not closed, of all drafters.
     open: Arc<AtomicUsize>,
 }
@@ -71,6 +78,7 @@ impl TestDrafter {
             fake,
             known: BTreeMap::new(),
             random: fastrand::Rng::with_seed(u64::from(slot)),
+            waited_for: BTreeSet::new(),
             open: Arc::clone(open),
         }
     }
@@ -93,7 +101,10 @@ impl TestDrafter {
                 let from = known.tokens.len().saturating_sub(limit + 2).max(1);
                 known.tokens[from..].iter().copied().take(limit).collect()
             }
-            Character::Silent => Vec::new(),
+            Character::Tardy if self.waited_for.contains(&(answer, known.tokens.len())) => {
+                truth(&self.fake, known, limit)
+            }
+            Character::Silent | Character::Tardy | Character::Frozen => Vec::new(),
             Character::Random => (0..limit)
                 .map(|_| self.random.u32(0..VOCABULARY as u32))
                 .collect(),
@@ -156,8 +167,16 @@ impl Drafter for TestDrafter {
         })
     }
 
-    fn wait(&mut self, answers: &[(AnswerId, usize)], _: Instant) {
-        assert!(answers.iter().all(|(answer, _)| self.known.contains_key(answer)));
+    fn wait(&mut self, answers: &[(AnswerId, usize)], deadline: Instant) {
+        assert!(
+            answers
+                .iter()
+                .all(|(answer, base)| self.known[answer].tokens.len() == *base)
+        );
+        self.waited_for.extend(answers);
+        while self.character == Character::Frozen && Instant::now() < deadline {
+            std::thread::park_timeout(deadline - Instant::now());
+        }
     }
 
     fn verdict(&mut self, answer: AnswerId, draft: &Draft, accepted: usize) {

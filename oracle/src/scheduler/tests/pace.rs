@@ -61,17 +61,6 @@ fn bad_drafts_are_soon_no_longer_checked() {
 }
 
 #[test]
-fn nobody_is_asked_where_each_row_costs_a_pass() {
-    let fake = FakeSettings {
-        per_row: Duration::from_millis(10),
-        ..FakeSettings::default()
-    };
-    let bench = Bench::with(&fake, auto(), &[Character::Honest]);
-    passes(&bench, &fake, &tokens(25));
-    assert_eq!(bench.metric("oracle_drafted_tokens_total"), 0.0);
-}
-
-#[test]
 fn rows_that_are_not_exact_have_no_drafts() {
     let fake = FakeSettings {
         row_exact: false,
@@ -95,6 +84,42 @@ fn the_best_of_several_drafts_is_checked() {
     let accepted = bench.metric("oracle_accepted_tokens_total");
     println!("300 tokens in {passes} passes, {accepted} drafted well");
     assert!(accepted > 150.0);
+}
+
+#[test]
+fn a_draft_that_comes_in_time_is_waited_for() {
+    let fake = FakeSettings {
+        memory: 1000,
+        ..slow()
+    };
+    let bench = Bench::with(
+        &fake,
+        Settings {
+            draft_wait: None,
+            ..auto()
+        },
+        &[Character::Tardy],
+    );
+    let passes = passes(&bench, &fake, &tokens(200));
+    println!("200 tokens in {passes} passes, with a wait for each");
+    assert!(passes < 100);
+}
+
+#[test]
+fn a_drafter_that_never_answers_is_soon_not_waited_for() {
+    let fake = FakeSettings {
+        memory: 1000,
+        ..slow()
+    };
+    let settings = Settings {
+        draft_wait: Some(Duration::from_millis(1)),
+        ..auto()
+    };
+    let frozen = Bench::with(&fake, settings.clone(), &[Character::Frozen]);
+    passes(&frozen, &fake, &tokens(300));
+    let waits = frozen.metric("oracle_draft_waits_total");
+    println!("{waits} waits in 300 passes");
+    assert!((1.0..40.0).contains(&waits));
 }
 
 #[test]

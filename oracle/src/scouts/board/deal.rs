@@ -54,6 +54,7 @@ impl Board {
         if seat.outgoing.try_send(Outgoing::Frame(frame)).is_ok() {
             return true;
         }
+        seat.reputation.offended(now);
         self.dismiss(slot, Closing::TooSlow);
         self.deal(now);
         false

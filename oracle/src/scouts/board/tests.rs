@@ -302,6 +302,26 @@ fn a_liar_is_heard_seldom_also_when_it_comes_again() {
 }
 
 #[test]
+fn who_broke_the_rules_stays_out_for_a_moment() {
+    let mut board = board();
+    let scout = Seen::join(&mut board, 0, 1);
+    let (by, now) = ((0, scout.connection), Instant::now());
+    board.closing(by, Closing::TooMany, now);
+    board.leave(0, scout.connection, now);
+    assert!(board.rests(0, 1, now));
+    assert!(!board.rests(0, 2, now), "the next lease is another's");
+    assert!(!board.rests(1, 1, now));
+    assert!(!board.rests(0, 1, now + Duration::from_secs(1)));
+    let again = Seen::join(&mut board, 0, 1);
+    board.closing((0, again.connection), Closing::Stopping, now);
+    board.leave(0, again.connection, now);
+    assert!(
+        !board.rests(0, 1, now + Duration::from_secs(1)),
+        "that was no offence"
+    );
+}
+
+#[test]
 fn answers_are_spread_and_a_newcomer_gets_its_share() {
     let mut board = board();
     let _first = Seen::join(&mut board, 0, 1);
