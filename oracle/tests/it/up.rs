@@ -2,16 +2,17 @@
 //! side by side, from one command.
 
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::fleet::program;
+use crate::support::eventually;
 
 mod manager;
 
-use manager::{Manager, call, eventually, signal};
+use manager::{Manager, SECRET, call, signal};
 
 const SOON: Duration = Duration::from_secs(40);
 
@@ -95,7 +96,7 @@ fn shards(manager: &Manager) -> Vec<String> {
 fn a_bot_an_oracle_and_two_scouts_run_from_one_command_and_outlive_the_death_of_each() {
     let args = ["--sim", "4", "--sim-max-concurrency", "4", "--oracle", "fake"];
     let Some(program) = program("up") else { return };
-    let mut manager = Manager::up(&program, &args);
+    let mut manager = Manager::up(&program, &args, &[]);
     whole(&manager);
     two_scouts(&manager);
     let answer = eventually(SOON, "the oracle answers", || ask(&manager));
@@ -105,6 +106,7 @@ fn a_bot_an_oracle_and_two_scouts_run_from_one_command_and_outlive_the_death_of_
 
     for victim in ["oracle-0", "scouts-1"] {
         let pid = eventually(SOON, "its pid is known", || manager.pid(victim));
+        let killed = Instant::now();
         signal(pid, Signal::KILL);
         eventually(SOON, &format!("{victim} runs again"), || {
             manager.pid(victim).filter(|new| *new != pid)
@@ -113,6 +115,7 @@ fn a_bot_an_oracle_and_two_scouts_run_from_one_command_and_outlive_the_death_of_
         two_scouts(&manager);
         let again = eventually(SOON, "the oracle answers", || ask(&manager));
         assert_eq!(again, answer, "after the death of {victim}");
+        println!("{victim} is back, with all others, after {:?}", killed.elapsed());
         assert_eq!(shards(&manager), before, "after the death of {victim}");
     }
 
@@ -124,7 +127,7 @@ fn a_bot_an_oracle_and_two_scouts_run_from_one_command_and_outlive_the_death_of_
 #[test]
 fn without_a_bot_the_oracle_and_its_scouts_are_all_that_is_run() {
     let Some(program) = program("up") else { return };
-    let mut manager = Manager::up(&program, &["--oracle", "fake", "--scouts", "1"]);
+    let mut manager = Manager::up(&program, &["--oracle", "fake", "--scouts", "1"], &[]);
     eventually(SOON, "the oracle answers", || ask(&manager));
     eventually(SOON, "its scout is connected", || {
         (connected(&manager)? == 1).then_some(())
@@ -133,6 +136,43 @@ fn without_a_bot_the_oracle_and_its_scouts_are_all_that_is_run() {
     assert_eq!(names, ["oracle-0", "scouts-0"]);
     assert!(manager.stop().success());
     assert_eq!(manager.left(), Vec::<i32>::new());
+}
+
+/// A scout of another host: it was started by nobody here, and takes a slot that
+/// local scouts leave.
+#[test]
+fn a_scout_that_was_started_by_hand_takes_a_slot_and_drafts() {
+    let Some(program) = program("up") else { return };
+    let args = ["--oracle", "fake", "--scouts", "0"];
+    let mut manager = Manager::up(&program, &args, &[("POOLS", "scouts"), ("POOL_SCOUTS_SIZE", "3")]);
+    eventually(SOON, "the oracle answers", || ask(&manager));
+    assert_eq!(connected(&manager), Some(0));
+    let mut scout = crate::support::program(
+        &["scout"],
+        &[
+            ("SHARDMAN_URL", &format!("http://{}", manager.address)),
+            ("ORACLE_URL", &format!("http://{}", manager.oracle)),
+            ("ORACLE_MODEL", "fake"),
+            ("SECRET", SECRET),
+            // It goes with the manager, whatever becomes of this test.
+            ("SHARDMAN_TEST_MARK", &manager.mark),
+        ],
+    )
+    .stdout(Stdio::null())
+    .stderr(Stdio::null())
+    .spawn()
+    .unwrap();
+    let arrived = eventually(SOON, "it is connected, or ended", || {
+        let ended = scout.try_wait().unwrap().is_some();
+        (ended || connected(&manager)? == 1).then_some(!ended)
+    });
+    signal(i32::try_from(scout.id()).unwrap(), Signal::TERM);
+    assert!(eventually(SOON, "the scout has ended", || scout.try_wait().unwrap()).success());
+    assert!(arrived);
+    eventually(SOON, "its slot is free again", || {
+        (connected(&manager)? == 0).then_some(())
+    });
+    assert!(manager.stop().success());
 }
 
 /// A fenced block of the book's page: its words behind the fence, and its text.
@@ -146,7 +186,7 @@ fn blocks() -> Vec<(&'static str, &'static str)> {
 #[test]
 fn what_the_book_says_of_the_oracle_works() {
     let Some(program) = program("up") else { return };
-    let mut manager = Manager::up(&program, &["--oracle", "fake", "--scouts", "0"]);
+    let mut manager = Manager::up(&program, &["--oracle", "fake", "--scouts", "0"], &[]);
     eventually(SOON, "the oracle answers", || ask(&manager));
     let mut ran = Vec::new();
     for (info, text) in blocks() {

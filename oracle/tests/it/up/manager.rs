@@ -6,25 +6,14 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-const SECRET: &str = "test-secret";
+use crate::support::eventually;
 
-/// Waits until `probe` has something, at most `within`.
-#[track_caller]
-pub(super) fn eventually<T>(within: Duration, what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(found) = probe() {
-            return found;
-        }
-        assert!(began.elapsed() < within, "{what}: not within {within:?}");
-        std::thread::park_timeout(Duration::from_millis(20));
-    }
-}
+pub(super) const SECRET: &str = "test-secret";
 
 /// A port that is free now.
 fn free_port() -> u16 {
@@ -41,14 +30,14 @@ pub(super) struct Manager {
     pub(super) address: SocketAddr,
     pub(super) oracle: SocketAddr,
     child: Child,
-    mark: String,
+    pub(super) mark: String,
     pub(super) folder: tempfile::TempDir,
 }
 
 impl Manager {
-    /// `shardman up` with these arguments. The oracle lies beside
+    /// `shardman up` with these arguments and variables. The oracle lies beside
     /// the program, where `up` looks first.
-    pub(super) fn up(program: &Path, args: &[&str]) -> Self {
+    pub(super) fn up(program: &Path, args: &[&str], variables: &[(&str, &str)]) -> Self {
         let [address, oracle] =
             [free_port(), free_port()].map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
         let folder = tempfile::tempdir().unwrap();
@@ -69,6 +58,7 @@ impl Manager {
             .env("SECRET", SECRET)
             // They ask again and again until something is so.
             .env("SHARD_RATE_LIMIT_PER_MINUTE", "0")
+            .envs(variables.iter().copied())
             .current_dir(folder.path())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
