@@ -22,6 +22,7 @@ mod slots;
 mod stop;
 mod stream;
 mod support;
+#[expect(dead_code, reason = "for all who need a model that costs nothing")]
 mod tiny;
 mod up;
 mod weights;
