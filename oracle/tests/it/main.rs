@@ -11,12 +11,16 @@ mod hostile;
 mod http;
 mod leases;
 mod limits;
+mod model;
 mod openapi;
 mod rogue;
 mod rogues;
 mod scouts;
 mod sdk;
+mod served;
 mod slots;
 mod stop;
 mod stream;
 mod support;
+#[expect(dead_code, reason = "for all who need a model that costs nothing")]
+mod tiny;
