@@ -262,7 +262,7 @@ pub(crate) fn model(source: &ModelSource, threads: usize) -> Result<Model, Faile
             ..fake::FakeSettings::default()
         })),
         ModelSource::File(path) => engine::load(path, threads)
-            .map_err(|error| Failed::new(config::CONFIG, format!("ORACLE_MODEL: {error}"))),
+            .map_err(|error| Failed::new(config::CONFIG, format!("ORACLE_MODEL cannot be used: {error}"))),
     }
 }
 

@@ -53,6 +53,18 @@ fn a_missing_model_says_what_to_do() {
 }
 
 #[test]
+fn a_file_that_is_no_model_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.gguf");
+    std::fs::write(&path, "no model").unwrap();
+    let path = path.to_str().unwrap();
+    let (code, out, error) = run(&["serve", "--listen", "127.0.0.1:0"], &[("ORACLE_MODEL", path)]);
+    let line = error.lines().last().unwrap();
+    assert_eq!((code, out.as_str()), (78, ""), "{error}");
+    assert!(line.contains("ORACLE_MODEL") && line.contains(path), "{error}");
+}
+
+#[test]
 fn keys_that_cannot_be_used_are_refused_and_never_shown() {
     for (keys, remedy) in [
         (" , ", "separated by commas"),
@@ -161,5 +173,12 @@ fn documented() -> BTreeMap<String, (String, String)> {
 
 #[test]
 fn the_example_file_has_every_variable_with_its_meaning_and_default() {
-    assert_eq!(documented(), declared());
+    // A help text has no full stop at its end.
+    let plain = |all: BTreeMap<String, (String, String)>| -> BTreeMap<String, (String, String)> {
+        let plain = |text: &str| text.trim_end_matches('.').to_owned();
+        all.into_iter()
+            .map(|(name, (help, value))| (name, (plain(&help), value)))
+            .collect()
+    };
+    assert_eq!(plain(documented()), plain(declared()));
 }

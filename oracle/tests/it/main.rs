@@ -18,6 +18,7 @@ mod rogue;
 mod rogues;
 mod scouts;
 mod sdk;
+mod served;
 mod slots;
 mod stop;
 mod stream;
