@@ -166,13 +166,14 @@ fn a_body_that_comes_slowly_is_given_up_and_others_are_served() {
 #[test]
 fn a_thousand_readers_that_read_nothing_are_bounded_and_harm_nobody() {
     const READERS: usize = 1000;
+    const TOKENS: usize = 200;
     let oracle = Oracle::start(&[
         ("ORACLE_QUEUE", "2000"),
         ("ORACLE_QUEUE_SECONDS", "600"),
         ("ORACLE_ANSWERS", "32"),
     ]);
     let before = oracle.memory();
-    let body = asking("!long!", json!({"max_tokens": 300, "stream": true}));
+    let body = asking("!long!", json!({"max_tokens": TOKENS, "stream": true}));
     let readers: Vec<_> = (0..READERS)
         .map(|_| {
             let mut reader = oracle.connect();
@@ -187,9 +188,19 @@ fn a_thousand_readers_that_read_nothing_are_bounded_and_harm_nobody() {
         (oracle.metric("shard_chat_requests_total") >= READERS as f64).then_some(began.elapsed())
     });
     println!("health took {slowest:?}");
-    let grown = oracle.memory().saturating_sub(before);
-    println!("{READERS} readers take {} MiB", grown >> 20);
-    assert!(grown < 256 << 20, "{grown}");
+    let grown = || oracle.memory().saturating_sub(before);
+    let first = grown();
+    // Every answer is written, although nobody reads a byte of it.
+    eventually(seconds(100.0), "a thousand answers", || {
+        (oracle.metric("oracle_completion_tokens_total") >= (READERS * TOKENS) as f64).then_some(())
+    });
+    println!(
+        "{READERS} readers take {} MiB, and {} MiB with their answers",
+        first >> 20,
+        grown() >> 20
+    );
+    assert!(grown() < 256 << 20, "{}", grown());
+    assert_eq!(oracle.ask("hi", json!({"max_tokens": 1})).status, 200);
     drop(readers);
     eventually(seconds(30.0), "no answer is written", || {
         (oracle.get("/health").json()["idle"] == true).then_some(())
