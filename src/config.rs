@@ -15,6 +15,7 @@ use shardman_worker::WorkerArgs;
 mod commands;
 mod dotenv;
 mod exit_codes;
+mod oracle;
 mod parse;
 mod pools;
 mod reload;

@@ -51,7 +51,9 @@ pub use reload::{ReloadCall, ReloadError};
 pub use request::DiscordNews;
 pub use restarts::{RestartError, RestartRequest};
 pub use series::Chart;
-pub use settings::{Count, PoolSettings, Register, RescaleMode, RestartRule, Settings, WorkerProgram};
+pub use settings::{
+    Count, PoolSettings, Register, RescaleMode, RestartRule, Settings, StartTerms, WorkerProgram,
+};
 pub use timeline::MAX_READERS;
 pub use tokens::{Credential, MAX_SHARE_DAYS, Role, Session, SignInError, SignedIn};
 pub use view::Summary;

@@ -76,6 +76,8 @@ pub struct Launch {
     pub inherit: Vec<(String, Option<String>)>,
     /// Never inherited.
     pub without_env: Vec<String>,
+    /// How far it stands back for other processes, as nice(1) counts, up to 19.
+    pub nice: u8,
 }
 
 impl Launch {
@@ -225,7 +227,8 @@ impl Supervisor {
             let prepared = on_logs(&logs, move |logs| {
                 let output = logs.append(&launch.worker)?;
                 let from = logs.end(&launch.worker);
-                let hold = hold?;
+                let mut hold = hold?;
+                hold.conditions.nice = launch.nice;
                 Ok((child::command(&launch, &hold.conditions, output)?, hold, from))
             });
             let spawned = match prepared.await.and_then(|prepared| prepared) {

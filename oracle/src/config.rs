@@ -16,6 +16,7 @@ mod scout;
 mod serve;
 
 pub use bench::BenchArgs;
+pub(crate) use bench::search_path;
 pub use manager::ManagerArgs;
 pub use parse::ModelSource;
 pub use scout::ScoutArgs;

@@ -6,10 +6,13 @@
 //! pass; where that holds bit by bit, the engine says so.
 
 pub mod fake;
+pub mod llama;
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+pub use llama::{LoadError, load};
 
 /// A token's number in the model's vocabulary.
 pub type Token = u32;

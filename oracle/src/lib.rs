@@ -5,6 +5,7 @@
 //! asks the sampler what follows; drafters only guess. Scouts are workers of
 //! the pool `scouts` and know the manager by its documented calls alone.
 
+pub mod bench;
 pub mod config;
 pub mod draft;
 pub mod engine;

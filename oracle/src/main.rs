@@ -4,7 +4,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use shardman_oracle::config::{self, Command, Stop};
-use shardman_oracle::{scout, serve};
+use shardman_oracle::{bench, scout, serve};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     let ended = match cli.command {
         Command::Serve(args) => serve::run(*args),
         Command::Scout(args) => scout::main(*args),
-        Command::Bench(_) => Err(serve::Failed::internal("this command is not built yet")),
+        Command::Bench(args) => bench::run(&args),
     };
     match ended {
         Ok(()) => ExitCode::from(config::OK),

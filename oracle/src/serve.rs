@@ -17,7 +17,7 @@ use tracing::{error, info, warn};
 use crate::config::{self, ConfigError, ModelSource, ServeArgs, Speculation};
 use crate::draft::Drafter;
 use crate::draft::ngram::NgramDrafter;
-use crate::engine::{Model, fake};
+use crate::engine::{self, Model, fake};
 use crate::http::{self, Api, Ending, Parts};
 use crate::scheduler::{self, Handle, Speculate};
 use crate::scouts::Scouts;
@@ -255,16 +255,14 @@ async fn load(args: &ServeArgs) -> Result<Model, Failed> {
 }
 
 /// The model that a setting names.
-pub(crate) fn model(source: &ModelSource, _threads: usize) -> Result<Model, Failed> {
+pub(crate) fn model(source: &ModelSource, threads: usize) -> Result<Model, Failed> {
     match source {
         ModelSource::Fake(per_pass) => Ok(fake::model(fake::FakeSettings {
             per_pass: *per_pass,
             ..fake::FakeSettings::default()
         })),
-        ModelSource::File(path) => Err(Failed::new(
-            config::CONFIG,
-            format!("ORACLE_MODEL is '{}': no engine reads it yet", path.display()),
-        )),
+        ModelSource::File(path) => engine::load(path, threads)
+            .map_err(|error| Failed::new(config::CONFIG, format!("ORACLE_MODEL: {error}"))),
     }
 }
 

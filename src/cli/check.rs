@@ -66,7 +66,7 @@ async fn settings_and_token(args: &UpArgs) -> anyhow::Result<Option<DiscordFacts
         Some(token) => token.clone(),
         None if args.discord_api_url.is_local() => "simulated".to_owned(),
         None if args.is_without_bot(None) => {
-            info!("neither BOT_TOKEN nor MAX_SHARDS is set: no bot is run, only the pools of POOLS");
+            info!("neither BOT_TOKEN nor MAX_SHARDS is set: no bot is run, only further pools");
             return Ok(None);
         }
         None if args.max_shards.is_some() => {

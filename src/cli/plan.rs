@@ -174,7 +174,7 @@ fn render_plan(view: &PlanView) -> String {
     let mut text = match (view.live.is_empty(), &view.waits) {
         (false, _) => format!("{} shards\n", totals(&view.live)),
         (true, Some(reason)) => format!("no shards yet: {reason}\n"),
-        (true, None) => "no shards: this manager runs no bot, only the pools of POOLS\n".to_owned(),
+        (true, None) => "no shards: this manager runs no bot, only further pools\n".to_owned(),
     };
     if let Some(rescale) = &view.rescale {
         text.push_str(&format!("rescale to {}: {}\n", rescale.to, rescale.cause));

@@ -84,7 +84,7 @@ pub(super) async fn up(mut args: UpArgs, live: &Live) -> anyhow::Result<ExitCode
 
     let settings = settings(&args, address, token.as_deref(), &program, pools, assigns);
     if settings.count == Count::Nothing {
-        warn!("neither BOT_TOKEN nor MAX_SHARDS is set: no bot is run, only the pools of POOLS");
+        warn!("neither BOT_TOKEN nor MAX_SHARDS is set: no bot is run, only further pools");
     }
     let keys = Secrets {
         shared: secret,
@@ -314,6 +314,7 @@ fn settings(
             open_files: args.worker_open_files,
         },
         kills_at_once: args.kills_at_once,
+        nice: 0,
         logs: args.data_dir.join("logs"),
         forget_resume_points: args.sim.is_some(),
         pool: PoolId::discord(),

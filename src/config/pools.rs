@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::ValueEnum;
 use shardman_core::PoolId;
 
-use super::{ConfigError, UpArgs, parse};
-use crate::manager::{PoolSettings, Register, RestartRule};
+use super::{ConfigError, UpArgs, oracle, parse};
+use crate::manager::{PoolSettings, Register, RestartRule, StartTerms};
 
 /// What the variables of every pool begin with.
 pub(super) const PREFIX: &str = "POOL_";
@@ -44,7 +44,7 @@ impl UpArgs {
             || self.worker_command.is_some()
             || self.sim.is_some()
             || !self.discord_api_url.is_discord();
-        !of_a_bot && !self.pools.is_empty()
+        !of_a_bot && (!self.pools.is_empty() || self.oracle.is_some())
     }
 }
 
@@ -83,8 +83,9 @@ pub(super) fn read(
         }
         pools.push(of_pool(args, pool, &mut variables)?);
     }
+    pools.extend(oracle::pools(args)?);
     match variables.iter().find(|(name, _)| is_stray(args, name)) {
-        Some((name, _)) => Err(ConfigError(stray(&args.pools, name))),
+        Some((name, _)) => Err(ConfigError(stray(args, name))),
         None => Ok(pools),
     }
 }
@@ -122,6 +123,7 @@ fn of_pool(
         grace: parsed::<Duration>(take("STOP_SECONDS")?, parse::stop_seconds)?.unwrap_or(args.stop_seconds),
         register: register.unwrap_or_default(),
         restart: parsed(take("RESTART")?, word::<RestartRule>)?.unwrap_or_default(),
+        start: StartTerms::default(),
     })
 }
 
@@ -162,8 +164,12 @@ fn is_stray(args: &UpArgs, name: &str) -> bool {
     !args.pools.is_empty() || SETTINGS.into_iter().any(of_a_pool)
 }
 
-fn stray(pools: &[PoolId], name: &str) -> String {
+fn stray(args: &UpArgs, name: &str) -> String {
+    let pools = &args.pools;
     let rest = name.strip_prefix(PREFIX).unwrap_or(name);
+    if let Some(remedy) = oracle::stray(args, rest) {
+        return format!("{name} cannot be set: {remedy}");
+    }
     let own = |pool: &&PoolId| rest.starts_with(variable(pool, "").trim_start_matches(PREFIX));
     let remedy = match pools.iter().find(own) {
         Some(pool) => format!("the pool {pool} has {}", SETTINGS.join(", ")),

@@ -10,8 +10,8 @@ use shardman_core::plan::MAX_SHARDS;
 
 use super::ConfigError;
 use super::parse::{self, DiscordApi, Workers};
-use super::pools;
 use super::reload::Source;
+use super::{oracle, pools};
 use crate::manager::{RescaleMode, WorkerRegister, names_shards};
 
 /// Settings of the manager.
@@ -108,6 +108,22 @@ pub struct UpArgs {
     /// Further pools of processes to keep running, such as `web,jobs`; POOL_WEB_COMMAND and the like say what each is.
     #[arg(long, env = "POOLS", value_name = "NAMES", value_delimiter = ',', value_parser = pools::name)]
     pub pools: Vec<PoolId>,
+
+    /// A GGUF file: run the inference oracle of `shardman-oracle` with it, beside the bot; or `fake` for answers without a model.
+    #[arg(long, env = "ORACLE", value_name = "MODEL", value_parser = oracle::model)]
+    pub oracle: Option<String>,
+
+    /// With ORACLE: address and port of its OpenAI-compatible API.
+    #[arg(long, env = "ORACLE_LISTEN", default_value = "127.0.0.1:8000", value_name = "ADDR", value_parser = parse::address)]
+    pub oracle_listen: SocketAddr,
+
+    /// With ORACLE: how many scouts draft for it on this host.
+    #[arg(long, env = "SCOUTS", default_value = "2", value_name = "N", value_parser = parse::count::<0, 64>)]
+    pub scouts: u32,
+
+    /// With ORACLE: what the scouts guess with, a smaller model of the same family; unset for the oracle's own.
+    #[arg(long, env = "SCOUT_MODEL", value_name = "MODEL", value_parser = oracle::model)]
+    pub scout_model: Option<String>,
 
     /// Origins of web pages that may call the API, separated by commas.
     #[arg(long, env = "CORS_ORIGINS", value_name = "ORIGINS", value_delimiter = ',')]

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use shardman_core::WorkerId;
 use shardman_core::reconcile::StopCause;
+use shardman_core::{PoolId, WorkerId};
 use tokio::sync::mpsc;
 use tracing::{debug, info};
 
@@ -113,15 +113,19 @@ impl Effects {
             args,
             env,
             inherit: settings.inherit.clone(),
-            without_env: self.not_inherited(),
+            without_env: self.not_inherited(&settings.pool),
+            nice: settings.nice,
         });
     }
 
     /// What no child is to see, other pools' settings included.
-    fn not_inherited(&self) -> Vec<String> {
+    fn not_inherited(&self, of: &PoolId) -> Vec<String> {
         let settings = Arc::clone(&self.shared.fleet().settings);
         let pools = settings.pools.iter().map(|pool| &pool.pool);
-        let ours = NOT_INHERITED.iter().map(|name| (*name).to_owned());
+        let others = settings.pools.iter().filter(|pool| pool.pool != *of);
+        let of_others = others.flat_map(|pool| pool.start.inherit_alone);
+        let ours = NOT_INHERITED.iter().chain(of_others);
+        let ours = ours.map(|name| (*name).to_owned());
         ours.chain(pool_variables(pools)).collect()
     }
 

@@ -10,7 +10,7 @@ use crate::supervisor::Limits;
 
 mod pool;
 
-pub use pool::{PoolSettings, Register, RestartRule};
+pub use pool::{PoolSettings, Register, RestartRule, StartTerms};
 
 /// How the number of shards is decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +85,8 @@ pub struct Settings {
     /// The most children that may be away at once because they were killed for
     /// a lapsed lease; `None` for four, or a tenth of them.
     pub kills_at_once: Option<u32>,
+    /// How far children stand back for other processes, as nice(1) counts.
+    pub nice: u8,
     /// For what children print.
     pub logs: PathBuf,
     /// Gateway sessions of earlier runs are worth nothing: the simulator that
@@ -120,6 +122,7 @@ impl Settings {
             grace: Duration::ZERO,
             limits: Limits::default(),
             kills_at_once: None,
+            nice: 0,
             logs,
             forget_resume_points: false,
             pool: PoolId::discord(),

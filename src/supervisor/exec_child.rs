@@ -32,6 +32,10 @@ const EXIT_REFUSED: u8 = 71;
 /// What children create is never writable for others.
 const NOT_FOR_OTHERS: Mode = Mode::from_raw_mode(0o022);
 
+/// In thousandths of the host's memory, which is added to what such a process
+/// takes when the kernel looks for one to kill.
+const GOES_FIRST: &str = "500";
+
 /// What holds for the child from its first instruction on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Conditions {
@@ -40,6 +44,8 @@ pub(super) struct Conditions {
     /// The most memory that each of its processes may write to.
     pub(super) data_bytes: Option<u64>,
     pub(super) open_files: Option<u64>,
+    /// How far it stands back for others, as nice(1) counts: 0 for not at all.
+    pub(super) nice: u8,
 }
 
 /// A command that becomes `program` under these conditions.
@@ -54,6 +60,9 @@ pub(super) fn command(conditions: &Conditions, program: &Path) -> Command {
     }
     if let Some(files) = conditions.open_files {
         command.args(["--open-files", &files.to_string()]);
+    }
+    if conditions.nice > 0 {
+        command.args(["--nice", &conditions.nice.to_string()]);
     }
     command.arg("--").arg(program);
     command
@@ -87,6 +96,7 @@ fn parse(mut args: impl Iterator<Item = OsString>) -> Option<(Conditions, OsStri
         match name.to_str()? {
             "--data" => conditions.data_bytes = Some(number()?),
             "--open-files" => conditions.open_files = Some(number()?),
+            "--nice" => conditions.nice = args.next()?.to_str()?.parse().ok()?,
             "--cgroup" => conditions.cgroup = Some(args.next()?.into()),
             "--" => return Some((conditions, args.next()?, args.collect())),
             _ => return None,
@@ -112,6 +122,9 @@ fn become_program(conditions: &Conditions, program: &OsStr, args: Vec<OsString>)
 fn prepare(conditions: &Conditions) -> io::Result<()> {
     // Leader of a session and of a group, without a terminal.
     rustix::process::setsid()?;
+    if conditions.nice > 0 {
+        stand_back(conditions.nice)?;
+    }
     if let Some(cgroup) = &conditions.cgroup {
         fs::write(cgroup.join("cgroup.procs"), "0")
             .map_err(|error| io::Error::other(format!("{} cannot be joined: {error}", cgroup.display())))?;
@@ -127,6 +140,18 @@ fn prepare(conditions: &Conditions) -> io::Result<()> {
     if let Some(files) = conditions.open_files {
         limit(Resource::Nofile, files)?;
     }
+    Ok(())
+}
+
+/// Gives way to what is not told to: for a core, and when memory runs out.
+fn stand_back(nice: u8) -> io::Result<()> {
+    rustix::process::setpriority_process(None, i32::from(nice))?;
+    // Where the kernel groups processes by session, a process's own value counts
+    // within its session alone, which is new here (sched(7), "The autogroup
+    // feature"). Another kernel has no such file, or does not group.
+    let _ = fs::write("/proc/self/autogroup", nice.to_string());
+    // Anybody may raise it (proc_pid_oom_score_adj(5)).
+    let _ = fs::write("/proc/self/oom_score_adj", GOES_FIRST);
     Ok(())
 }
 
@@ -178,6 +203,7 @@ mod tests {
             cgroup: Some("/sys/fs/cgroup/a b".into()),
             data_bytes: Some(7),
             open_files: Some(9),
+            nice: 10,
         };
         for conditions in [conditions, Conditions::default()] {
             let mut command = command(&conditions, Path::new("/bin/sh"));

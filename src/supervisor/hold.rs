@@ -150,6 +150,7 @@ impl Holds {
             cgroup: cgroup.as_ref().map(|cgroup| cgroup.path().to_owned()),
             data_bytes: memory.filter(|_| self.means().memory == Some(MemoryLimit::Process)),
             open_files: self.limits.open_files,
+            nice: 0,
         };
         Ok(Hold {
             conditions,

@@ -3,7 +3,7 @@
 
 use rustix::process::Signal;
 
-use crate::support::{Program, Shardman, Sim, Terminal, eventually, free_port, seconds, signal};
+use crate::support::{Program, Shardman, Sim, Terminal, eventually, free_port, let_pass, seconds, signal};
 
 const SIZES: [(u16, u16); 2] = [(80, 24), (200, 50)];
 
@@ -181,4 +181,48 @@ fn a_large_fleet_is_readable_on_a_small_screen() {
     terminal.types("q");
     assert_eq!(terminal.wait(seconds(10.0)).code(), Some(3));
     assert!(shardman.stop().success());
+}
+
+/// Its standard input may be at an end, as under `nohup` or a pane that only
+/// shows: nobody types, and everything else goes on.
+#[test]
+fn a_watch_that_nobody_can_type_into_goes_on_until_it_is_told_to_end() {
+    let mut shardman = Shardman::up(&[("MAX_SHARDS", "2"), ("WORKERS", "0")]);
+    let url = format!("http://{}", shardman.address);
+    let mut terminal = Program::new("sh")
+        .arg("-c")
+        .arg("exec \"$0\" status --watch --url \"$1\" </dev/null")
+        .arg(env!("CARGO_BIN_EXE_shardman"))
+        .arg(&url)
+        .env("SECRET", "test-secret")
+        .in_terminal(100, 24, &shardman.folder().join("screen"));
+    terminal.shows(seconds(20.0), "0 of 2 shards ready, 0 leased");
+    assert!(terminal.is_alternate());
+    for leased in ["1 leased", "2 leased"] {
+        assert_eq!(shardman.connect().status, 200);
+        let rows = terminal.shows(seconds(20.0), leased);
+        println!("{}", rows.join("\n"));
+    }
+    // It waits for the next second, and not for keys again and again.
+    let before = cpu_ticks(terminal.pid());
+    terminal.shows(seconds(20.0), "s ago");
+    let_pass(seconds(2.0));
+    let taken = cpu_ticks(terminal.pid()) - before;
+    println!("{taken} hundredths of a second of a core in 2 s");
+    assert!(taken < 100, "{taken}");
+    signal(terminal.pid(), Signal::INT);
+    assert_eq!(terminal.wait(seconds(10.0)).code(), Some(3), "not whole");
+    assert!(!terminal.is_alternate(), "the former screen is back");
+    assert!(shardman.stop().success());
+}
+
+/// What a process has taken of the cores (proc_pid_stat(5), `utime` and `stime`).
+fn cpu_ticks(pid: i32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    let fields: Vec<_> = fields.split(' ').collect();
+    fields[11..13]
+        .iter()
+        .map(|ticks| ticks.parse::<u64>().unwrap())
+        .sum()
 }

@@ -11,7 +11,9 @@ mod hostile;
 mod http;
 mod leases;
 mod limits;
+mod model;
 mod openapi;
+mod published;
 mod rogue;
 mod rogues;
 mod scouts;
@@ -20,3 +22,7 @@ mod slots;
 mod stop;
 mod stream;
 mod support;
+#[expect(dead_code, reason = "unit tests change it, too")]
+mod tiny;
+mod up;
+mod weights;

@@ -1,96 +1,58 @@
-//! Clients that others wrote: Rust's, and the official ones of Python and
-//! JavaScript where they are installed.
+//! OpenAI's own clients for Python and JavaScript, and async-openai, which is
+//! nobody's of these: every kind of call that people make, on the fake model
+//! and on a real one.
 
 use std::process::Command;
 
-use async_openai::Client;
-use async_openai::config::OpenAIConfig;
-use async_openai::error::OpenAIError;
-use async_openai::types::chat::CreateChatCompletionRequest;
-use futures_util::StreamExt as _;
-use serde_json::{Value, json};
+use super::support::{Oracle, interpreter};
 
-use super::support::Oracle;
+mod rust;
 
-fn request(content: &str, fields: Value) -> CreateChatCompletionRequest {
-    let body = super::support::asking(content, fields);
-    serde_json::from_str(&body).unwrap()
+/// The key that the clients present.
+pub const KEY: &str = "your-api-key";
+
+/// One oracle after the other: with the fake model, and with the real one where
+/// it is there.
+pub fn oracles(test: &str) -> impl Iterator<Item = Oracle> {
+    let real = super::model::path(test).map(|path| path.to_str().unwrap().to_owned());
+    let models = std::iter::once("fake".to_owned()).chain(real);
+    models.map(|model| {
+        println!("with {model}");
+        Oracle::start(&[("ORACLE_MODEL", &model), ("SHARD_API_KEYS", KEY)])
+    })
 }
 
-#[tokio::test]
-async fn the_rust_client_gets_whole_answers_streams_and_refusals() {
-    let oracle = Oracle::start(&[("SHARD_API_KEYS", "alpha")]);
-    let base = format!("http://{}/v1", oracle.address);
-    let with_key =
-        |key: &str| Client::with_config(OpenAIConfig::new().with_api_base(&base).with_api_key(key));
-    let client = with_key("alpha");
-    let fields = json!({"max_tokens": 8, "temperature": 0.0});
-    let whole = client
-        .chat()
-        .create(request("Hello!", fields.clone()))
-        .await
-        .unwrap();
-    let text = whole.choices[0].message.content.clone().unwrap();
-    assert!(whole.usage.unwrap().completion_tokens > 0);
-
-    let mut streamed = fields.clone();
-    streamed["stream"] = true.into();
-    let mut stream = client
-        .chat()
-        .create_stream(request("Hello!", streamed))
-        .await
-        .unwrap();
-    let mut pieces = String::new();
-    while let Some(chunk) = stream.next().await {
-        let chunk = chunk.unwrap();
-        let delta = chunk.choices.into_iter().find_map(|choice| choice.delta.content);
-        pieces.push_str(&delta.unwrap_or_default());
-    }
-    assert_eq!(pieces, text);
-
-    let models = client.models().list().await.unwrap();
-    assert_eq!(models.data[0].id, "shard-hybrid");
-    let refused = client.chat().create(request("Hello!", json!({"n": 9}))).await;
-    let Err(OpenAIError::ApiError(refused)) = refused else {
-        panic!("{refused:?}")
-    };
-    assert_eq!(refused.status_code.as_u16(), 400);
-    assert_eq!(refused.api_error.param.as_deref(), Some("n"));
-    let refused = with_key("wrong").models().list().await;
-    let Err(OpenAIError::ApiError(refused)) = refused else {
-        panic!("{refused:?}")
-    };
-    assert_eq!(refused.api_error.code.as_deref(), Some("invalid_api_key"));
-}
-
-/// Runs a probe with an interpreter that has the SDK. Where they must be there
-/// (`SHARDMAN_TEST_ALL`), their absence is a failure.
-fn probe(interpreter: &str, check: &[&str], file: &str) {
-    let has_sdk = Command::new(interpreter).args(check).output();
-    if !has_sdk.is_ok_and(|output| output.status.success()) {
-        assert!(
-            std::env::var_os("SHARDMAN_TEST_ALL").is_none(),
-            "{interpreter} has no openai"
-        );
-        eprintln!("\n*** SKIPPED: {file}: {interpreter} has no openai ***\n");
+/// Runs every kind of call of a script; each says that it was clean.
+fn calls(program: &str, probe: &[&str], script: &str) {
+    if !interpreter(script, program, probe) {
         return;
     }
-    let oracle = Oracle::start(&[("SHARD_API_KEYS", "alpha")]);
-    let output = Command::new(interpreter)
-        .arg(format!("{}/tests/it/clients/{file}", env!("CARGO_MANIFEST_DIR")))
-        .args([&format!("http://{}/v1", oracle.address), "alpha"])
-        .output()
-        .unwrap();
-    let error = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{error}");
+    for oracle in oracles(script) {
+        let output = Command::new(program)
+            .arg(format!(
+                "{}/tests/it/clients/{script}",
+                env!("CARGO_MANIFEST_DIR")
+            ))
+            .env("BASE_URL", format!("http://{}/v1", oracle.address))
+            .env("API_KEY", KEY)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{said}{complaint}");
+        assert_eq!(complaint, "", "a client warned");
+        let clean = said.lines().filter(|line| line.starts_with("clean: ")).count();
+        println!("{clean} kinds of call");
+        assert!(clean >= 15, "{said}");
+    }
 }
 
 #[test]
-fn the_official_python_client_is_served_and_refused_right() {
-    probe("python3", &["-c", "import openai"], "probe.py");
+fn the_official_python_client_makes_every_kind_of_call() {
+    calls("python3", &["-c", "import openai"], "calls.py");
 }
 
 #[test]
-fn the_official_javascript_client_is_served_and_refused_right() {
-    probe("node", &["-e", "require('openai')"], "probe.mjs");
+fn the_official_javascript_client_makes_every_kind_of_call() {
+    calls("node", &["-e", "require('openai')"], "calls.mjs");
 }

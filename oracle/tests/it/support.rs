@@ -179,3 +179,19 @@ pub fn asking(content: &str, fields: Value) -> String {
     body.as_object_mut().unwrap().extend(fields);
     body.to_string()
 }
+
+/// Whether a program is there with what a test needs of it. Where it must be
+/// (`SHARDMAN_TEST_ALL`), its absence is a failure.
+pub fn interpreter(test: &str, program: &str, probe: &[&str]) -> bool {
+    let run = Command::new(program).args(probe).output();
+    if run.is_ok_and(|output| output.status.success()) {
+        return true;
+    }
+    let probe = probe.join(" ");
+    assert!(
+        std::env::var_os("SHARDMAN_TEST_ALL").is_none(),
+        "{test} needs `{program} {probe}` to work"
+    );
+    eprintln!("\n*** SKIPPED: {test}: `{program} {probe}` does not work here ***\n");
+    false
+}

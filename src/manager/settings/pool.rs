@@ -29,6 +29,16 @@ pub enum RestartRule {
     Never,
 }
 
+/// What the children of a pool are started with, beside what all are.
+#[derive(Clone, Debug, Default)]
+pub struct StartTerms {
+    pub env: Vec<(&'static str, String)>,
+    /// Variables of ours that no child of another pool inherits.
+    pub inherit_alone: &'static [&'static str],
+    /// How far they stand back for other processes, as nice(1) counts, up to 19.
+    pub nice: u8,
+}
+
 /// A pool beside `discord`.
 #[derive(Clone, Debug)]
 pub struct PoolSettings {
@@ -43,6 +53,7 @@ pub struct PoolSettings {
     pub grace: Duration,
     pub register: Register,
     pub restart: RestartRule,
+    pub start: StartTerms,
 }
 
 impl Settings {
@@ -52,6 +63,7 @@ impl Settings {
         let mut worker_env = self.worker_env.clone();
         worker_env.retain(|(name, _)| *name == "SHARDMAN_URL");
         worker_env.push(("SHARDMAN_POOL", pool.pool.to_string()));
+        worker_env.extend(pool.start.env.iter().cloned());
         Self {
             max_seconds: pool.max_seconds,
             count: match pool.size {
@@ -69,6 +81,7 @@ impl Settings {
             register: pool.register,
             assigns: false,
             restart: pool.restart,
+            nice: pool.start.nice,
             pools: Vec::new(),
             ..self.clone()
         }
@@ -85,6 +98,7 @@ impl Settings {
             grace: self.grace,
             register: Register::default(),
             restart: RestartRule::default(),
+            start: StartTerms::default(),
         })
     }
 }

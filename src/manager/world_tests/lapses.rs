@@ -16,7 +16,7 @@ use crate::manager::fleet::{Dice, Effect, Fleet, Note, Run};
 use crate::manager::handle::{Caller, ConnectRequest, IdentifyPlan};
 use crate::manager::keys::run_of;
 use crate::manager::request::Request;
-use crate::manager::settings::{PoolSettings, Register, RestartRule, Settings};
+use crate::manager::settings::{PoolSettings, Register, RestartRule, Settings, StartTerms};
 use crate::store::{ProcessId, Saved};
 use crate::supervisor::{self, Exit, Processes, WorkerEvent};
 
@@ -60,6 +60,7 @@ impl Den {
             grace: Duration::from_secs(1),
             register: Register::Connect,
             restart,
+            start: StartTerms::default(),
         });
         let time: &'static AtomicU64 = Box::leak(Box::new(AtomicU64::new(1_700_000_000_000)));
         let (clock, dice) = (Clock::start_virtual(time), Dice::Seeded(1));

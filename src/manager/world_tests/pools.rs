@@ -13,7 +13,7 @@ use shardman_core::{SessionId, WorkerId};
 use crate::clock::Clock;
 use crate::manager::fleet::{Dice, Effect, Fleet, Turn};
 use crate::manager::request::Request;
-use crate::manager::settings::{PoolSettings, Register, RestartRule, Settings};
+use crate::manager::settings::{PoolSettings, Register, RestartRule, Settings, StartTerms};
 use crate::manager::view;
 use crate::store::{MemoryStore, ProcessId, Saved, Write};
 use crate::supervisor::{self, Exit, Processes, WorkerEvent};
@@ -205,6 +205,7 @@ fn settings(size: u32) -> Settings {
         grace: Duration::from_secs(1),
         register: Register::Process,
         restart: RestartRule::Always,
+        start: StartTerms::default(),
     })
 }
 

@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-/// What marks a block that a test cannot run.
-const BY_HAND: &str = "by-hand";
+/// What marks a block that a test cannot run, and one that the tests of the
+/// oracle run.
+const NOT_HERE: [&str; 2] = ["by-hand", "oracle"];
 
 pub struct Page {
     /// Its path in the repository.
@@ -65,7 +66,7 @@ impl Block {
     }
 
     pub fn is_by_hand(&self) -> bool {
-        self.info.iter().any(|word| word == BY_HAND)
+        self.info.iter().any(|word| NOT_HERE.contains(&word.as_str()))
     }
 
     /// The file that it is: the second word, with a full stop in it.
