@@ -1,8 +1,13 @@
 //! What goes between the oracle and a scout, as JSON text frames of a WebSocket.
 //!
-//! The scout dials `GET /v1/scouts/draft` of the oracle, and says `hello`. From
-//! then on the oracle tells which answers begin, grow and end, and the scout
-//! sends what may follow, as tokens of the vocabulary that both have.
+//! The scout dials `GET /v1/scouts/draft` of the oracle with its `SECRET` in the
+//! `Authorization` header, as a manager takes it, and says `hello`. The oracle
+//! has the manager confirm that this secret and session hold this slot and
+//! epoch; only then it says `welcome`. From then on it tells which answers
+//! begin, grow and end, and the scout sends what may follow, as tokens of the
+//! vocabulary that both have: for each `open` and `advance` at most as many
+//! drafts as `welcome` said tokens. Who breaks a rule is closed with a
+//! [`Closing`], and stays out for a moment.
 
 use serde::{Deserialize, Serialize};
 

@@ -22,6 +22,8 @@ mod seat;
 use seat::Seat;
 pub(super) use seat::{ConnectionId, Outgoing};
 
+/// An answer that grew so often while nobody asked for a draft needs none.
+const UNASKED_MAX: u32 = 3;
 /// What a scout may not have read yet. One that reads nothing for this long has
 /// to come back.
 pub(super) const OUTGOING_MAX: usize = 1024;
@@ -32,10 +34,21 @@ struct Answer {
     /// All that is certain: the prompt, and the answer so far.
     tokens: Vec<Token>,
     scout: Option<u32>,
-    /// When the scout was told the last of it.
-    told: Instant,
+    /// So many tokens the scout was told, and when.
+    told: usize,
+    told_at: Instant,
+    /// How often it grew since somebody asked for a draft.
+    unasked: u32,
     /// What may follow.
     draft: Vec<Token>,
+}
+
+impl Answer {
+    /// Whether drafts of it are wanted. Where they do not pay nobody asks, and no
+    /// scout is to compute in vain.
+    fn is_wanted(&self) -> bool {
+        self.unasked < UNASKED_MAX
+    }
 }
 
 /// What became of a draft that came in.
@@ -164,17 +177,19 @@ impl Board {
         self.seats.len()
     }
 
+    /// It is given to a scout when somebody asks for a draft.
     pub(super) fn open(&mut self, id: AnswerId, prompt: &[Token], sampling: &Sampling, now: Instant) {
         let answer = Answer {
             sampling: sampling.clone(),
             prompt: prompt.len(),
             tokens: prompt.to_vec(),
             scout: None,
-            told: now,
+            told: 0,
+            told_at: now,
+            unasked: UNASKED_MAX,
             draft: Vec::new(),
         };
         self.answers.insert(id, answer);
-        self.give(id, now);
     }
 
     /// These tokens follow the first `base` ones: a draft that said so is good
@@ -185,18 +200,15 @@ impl Board {
         };
         answer.tokens.truncate(base);
         answer.tokens.extend_from_slice(tokens);
-        answer.told = now;
+        answer.unasked = answer.unasked.saturating_add(1);
         match answer.draft.starts_with(tokens) {
             true => drop(answer.draft.drain(..tokens.len())),
             false => answer.draft.clear(),
         }
-        let Some(slot) = answer.scout else { return };
-        let frame = FromOracle::Advance {
-            answer: id,
-            base,
-            tokens: tokens.to_vec(),
+        let Some(slot) = answer.scout.filter(|_| answer.is_wanted()) else {
+            return;
         };
-        if !self.send(slot, frame, now) {
+        if !self.tell(id, now) {
             return;
         }
         let is_good = |seat: &Seat| seat.is_good();
@@ -249,17 +261,27 @@ impl Board {
         };
         answer.draft = ahead.to_vec();
         seat.absent = 0;
-        let took = now.saturating_duration_since(answer.told);
+        let took = now.saturating_duration_since(answer.told_at);
         seat.late = seat.late.filter(|patience| took > *patience);
         Arrival::Kept
     }
 
-    /// What may follow the first `base` tokens, at most `limit`.
-    pub(super) fn draft(&mut self, id: AnswerId, base: usize, limit: usize) -> Option<Draft> {
+    /// What may follow the first `base` tokens, at most `limit`. Whoever is to
+    /// draft it is told all that it needs.
+    pub(super) fn draft(&mut self, id: AnswerId, base: usize, limit: usize, now: Instant) -> Option<Draft> {
         let answer = self
             .answers
-            .get(&id)
+            .get_mut(&id)
             .filter(|answer| answer.tokens.len() == base)?;
+        answer.unasked = 0;
+        if answer.scout.is_none() {
+            self.give(id, now);
+            return None;
+        }
+        if answer.told < base {
+            self.tell(id, now);
+        }
+        let answer = self.answers.get(&id)?;
         let slot = answer.scout?;
         let seat = self.seats.get_mut(&slot)?;
         if answer.draft.is_empty() {

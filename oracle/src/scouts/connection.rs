@@ -34,12 +34,12 @@ pub(super) async fn connect(
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
 ) -> Response {
-    if shared.roster.is_none() {
+    let Some(roster) = &shared.roster else {
         return refuse(
             StatusCode::SERVICE_UNAVAILABLE,
             "Scouts hold leases: set SHARDMAN_URL and SECRET to those of the manager",
         );
-    }
+    };
     let Some(authorization) = headers.get(AUTHORIZATION).cloned() else {
         return refuse(StatusCode::UNAUTHORIZED, "Missing the secret of the manager");
     };
@@ -53,6 +53,11 @@ pub(super) async fn connect(
             "Too many scouts say hello already",
         );
     };
+    match roster.knows(&authorization).await {
+        Ok(()) => {}
+        Err(Some(_)) => return refuse(StatusCode::FORBIDDEN, "The manager does not take this secret"),
+        Err(None) => return refuse(StatusCode::SERVICE_UNAVAILABLE, "The manager cannot be asked now"),
+    }
     let address = peer.map(|Extension(peer)| peer.0);
     upgrade
         .max_message_size(FROM_SCOUT_MAX_BYTES)
@@ -70,6 +75,7 @@ pub(super) async fn connect(
 fn refuse(status: StatusCode, message: &str) -> Response {
     let kind = match status {
         StatusCode::UNAUTHORIZED => "authentication_error",
+        StatusCode::FORBIDDEN => "permission_error",
         StatusCode::BAD_REQUEST => "invalid_request_error",
         _ => "service_unavailable",
     };

@@ -28,7 +28,7 @@ impl Drafter for ScoutDrafter {
     }
 
     fn draft(&mut self, answer: AnswerId, base: usize, limit: usize) -> Option<Draft> {
-        self.shared.board().draft(answer, base, limit)
+        self.shared.board().draft(answer, base, limit, Instant::now())
     }
 
     /// Returns at once where no draft can be hoped for.

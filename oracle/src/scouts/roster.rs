@@ -20,6 +20,9 @@ use crate::draft::frame::Closing;
 /// An answer to a beat takes a moment; a manager that is busy may need more.
 const PROOF_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// A session that nobody has.
+const NO_SESSION: &str = "00000000-0000-0000-0000-000000000000";
+
 /// One slot that somebody holds.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Holding {
@@ -94,6 +97,22 @@ impl Roster {
         let held = Arc::new(holdings(&fleet, &self.pool, before.as_deref(), now_ms()));
         self.held.send_replace(Some(Arc::clone(&held)));
         Ok(held)
+    }
+
+    /// Whether the manager takes this secret at all: strangers are not to hold up
+    /// those who have one. An error is whether it refused; else it is away.
+    pub(super) async fn knows(&self, authorization: &HeaderValue) -> Result<(), Option<StatusCode>> {
+        let nobodys = Beat {
+            session_id: NO_SESSION.to_owned(),
+            ..Beat::default()
+        };
+        let caller = self.manager.on_behalf_of(authorization.clone());
+        match caller.beat(&nobodys, PROOF_TIMEOUT).await {
+            Ok(_) => Ok(()),
+            // The secret comes before the session.
+            Err(error) if error.status() == Some(StatusCode::NOT_FOUND) => Ok(()),
+            Err(error) => Err(error.status().filter(StatusCode::is_client_error)),
+        }
     }
 
     /// Has a scout's claim confirmed: its own secret and its session are good for

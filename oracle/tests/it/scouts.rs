@@ -189,6 +189,7 @@ fn scouts_that_are_killed_are_back_and_no_answer_is_another() {
             "four killed scouts are back {:?} after they were killed ({seen} tokens before)",
             begun.elapsed()
         );
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
         asking.join().unwrap();
     });
     let after = crew.pids();

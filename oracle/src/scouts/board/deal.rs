@@ -60,13 +60,29 @@ impl Board {
         false
     }
 
-    /// Gives away what is nobody's.
+    /// Tells its scout how an answer has grown; whether that is still the scout.
+    pub(super) fn tell(&mut self, id: AnswerId, now: Instant) -> bool {
+        let Some(answer) = self.answers.get_mut(&id) else {
+            return false;
+        };
+        let Some(slot) = answer.scout else { return false };
+        let frame = FromOracle::Advance {
+            answer: id,
+            base: answer.told,
+            tokens: answer.tokens[answer.told..].to_vec(),
+        };
+        (answer.told, answer.told_at) = (answer.tokens.len(), now);
+        self.send(slot, frame, now)
+    }
+
+    /// Gives away what is nobody's, and wanted.
     pub(super) fn deal(&mut self, now: Instant) {
-        let free = self.answers.iter().filter(|(_, answer)| answer.scout.is_none());
+        let is_free = |answer: &Answer| answer.scout.is_none() && answer.is_wanted();
+        let free = self.answers.iter().filter(|(_, answer)| is_free(answer));
         let free: Vec<_> = free.map(|(id, _)| *id).collect();
         for id in free {
             // Whoever cannot take it has lost its seat, and dealt anew.
-            if self.answers.get(&id).is_some_and(|answer| answer.scout.is_none()) {
+            if self.answers.get(&id).is_some_and(is_free) {
                 self.give(id, now);
             }
         }
@@ -114,7 +130,7 @@ impl Board {
             return;
         }
         answer.draft.clear();
-        answer.told = now;
+        (answer.told, answer.told_at) = (answer.tokens.len(), now);
         let (prompt, certain) = answer.tokens.split_at(answer.prompt);
         let open = FromOracle::Open {
             answer: id,

@@ -56,6 +56,7 @@ impl Seen {
 
 fn open(board: &mut Board, answer: u64, prompt: &[Token]) {
     board.open(AnswerId(answer), prompt, &sampling(), Instant::now());
+    assert_eq!(draft(board, answer, prompt.len()), None, "it is asked for");
 }
 
 fn advance(board: &mut Board, answer: u64, base: usize, tokens: &[Token]) {
@@ -64,7 +65,7 @@ fn advance(board: &mut Board, answer: u64, base: usize, tokens: &[Token]) {
 
 fn draft(board: &mut Board, answer: u64, base: usize) -> Option<Vec<Token>> {
     board
-        .draft(AnswerId(answer), base, LIMIT)
+        .draft(AnswerId(answer), base, LIMIT, Instant::now())
         .map(|draft| draft.tokens)
 }
 
@@ -184,17 +185,18 @@ fn who_reads_nothing_loses_its_place_and_nobody_waits() {
     let mut board = board();
     let frozen = Seen::join(&mut board, 0, 1);
     open(&mut board, 7, &[1]);
-    let mut other = Seen::join(&mut board, 1, 2);
-    for base in 1..=2 * OUTGOING_MAX {
+    let end = 2 * OUTGOING_MAX;
+    for base in 1..end {
         advance(&mut board, 7, base, &[2]);
-        other.told();
+        assert_eq!(draft(&mut board, 7, base + 1), None);
     }
     assert!(!board.is_connected(0, 1));
-    assert!(board.is_connected(1, 2));
+    let mut other = Seen::join(&mut board, 1, 2);
     assert_eq!(
-        other.says(&mut board, 7, 2 * OUTGOING_MAX + 1, &[2]),
-        Arrival::Kept
+        other.told(),
+        [frame_open(7, &[1]), frame_advance(7, 1, &vec![2; end - 1])]
     );
+    assert_eq!(other.says(&mut board, 7, end, &[2]), Arrival::Kept);
     drop(frozen);
 }
 
@@ -276,7 +278,7 @@ fn a_liar_is_heard_seldom_also_when_it_comes_again() {
     let mut given = 0;
     for base in 1..=100 {
         assert_eq!(liar.says(&mut board, 7, base, &[9, 9]), Arrival::Kept);
-        if let Some(draft) = board.draft(AnswerId(7), base, LIMIT) {
+        if let Some(draft) = board.draft(AnswerId(7), base, LIMIT, Instant::now()) {
             board.verdict(&draft, 0);
             given += 1;
         }
@@ -319,6 +321,35 @@ fn who_broke_the_rules_stays_out_for_a_moment() {
         !board.rests(0, 1, now + Duration::from_secs(1)),
         "that was no offence"
     );
+}
+
+#[test]
+fn nobody_computes_what_nobody_asks_for() {
+    let mut board = board();
+    let mut scout = Seen::join(&mut board, 0, 1);
+    board.open(AnswerId(7), &[1], &sampling(), Instant::now());
+    for base in 1..20 {
+        advance(&mut board, 7, base, &[2]);
+    }
+    assert_eq!(scout.told(), [], "no draft of it is wanted");
+    assert_eq!(draft(&mut board, 7, 20), None);
+    assert_eq!(scout.told(), [frame_open(7, &[1]), frame_advance(7, 1, &[2; 19])]);
+    for base in 20..40 {
+        advance(&mut board, 7, base, &[2]);
+    }
+    assert!(scout.told().len() <= 3);
+    assert_eq!(draft(&mut board, 7, 40), None);
+    let told = scout.told();
+    let [Outgoing::Frame(FromOracle::Advance { base, tokens, .. })] = &told[..] else {
+        panic!("{told:?}");
+    };
+    assert_eq!(base + tokens.len(), 40, "all that it missed");
+    let mut second = Seen::join(&mut board, 1, 2);
+    for base in 40..60 {
+        advance(&mut board, 7, base, &[2]);
+    }
+    board.leave(0, scout.connection, Instant::now());
+    assert_eq!(second.told(), [], "nor is it given to another then");
 }
 
 #[test]

@@ -1,3 +1,5 @@
+//! Logits against the same model in double precision, written as in the papers.
+
 use super::tiny::{EPSILON, FEED_FORWARD, HEAD, HEADS, KV_HEADS, LAYERS, ROPE_BASE, WIDTH};
 use super::*;
 

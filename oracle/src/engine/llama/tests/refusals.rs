@@ -1,3 +1,5 @@
+//! Files that must not be loaded, and what is said about them.
+
 use proptest::prelude::*;
 
 use super::tiny::Value;

@@ -1,3 +1,5 @@
+//! Rows are the same bits however they are fed, taken back, or shared.
+
 use super::super::check;
 use super::super::kernel::Level;
 use super::*;

@@ -1,3 +1,5 @@
+//! Conversations as tokens, and what users may not make of them.
+
 use super::tiny::Value;
 use super::*;
 use crate::engine::{Message, Role, Text};
