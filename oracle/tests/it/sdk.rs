@@ -16,7 +16,13 @@ pub const KEY: &str = "your-api-key";
 pub fn oracles(test: &str) -> impl Iterator<Item = Oracle> {
     let real = super::model::path(test).map(|path| path.to_str().unwrap().to_owned());
     let models = std::iter::once("fake".to_owned()).chain(real);
-    models.map(|model| Oracle::start(&[("ORACLE_MODEL", &model), ("SHARD_API_KEYS", KEY)]))
+    models.map(|model| {
+        Oracle::start(&[
+            ("ORACLE_MODEL", &model),
+            ("SHARD_API_KEYS", KEY),
+            ("SHARD_RATE_LIMIT_PER_MINUTE", "100000"),
+        ])
+    })
 }
 
 /// Runs every kind of call of a script; each says that it was clean.
