@@ -83,10 +83,13 @@ impl LeaseTable {
         self.free.first().copied()
     }
 
-    /// The live lease that this key was granted, if it is repeated.
-    pub fn repeated(&self, holder: &Holder, key: &str) -> Option<(ShardId, &Lease)> {
+    /// The shard whose live lease this key was granted, if it is repeated. Who
+    /// asks again got no answer, and counts its time from now.
+    pub fn repeat(&mut self, holder: &Holder, key: &str, now: Tick) -> Option<ShardId> {
         let shard = *self.keys.get(&(holder.child().cloned(), key.to_owned()))?;
-        self.leases.get(&shard).map(|lease| (shard, lease))
+        let lease = self.leases.get_mut(&shard)?;
+        lease.deadline = lease.deadline.max(now + lease.ttl);
+        Some(shard)
     }
 
     /// Leases the lowest free shard. Its first deadline is the holder's wait

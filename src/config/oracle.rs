@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::io::Read as _;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -71,9 +72,14 @@ pub(super) fn pools(args: &UpArgs) -> Result<Vec<PoolSettings>, ConfigError> {
             "ORACLE_LISTEN is '{listen}': give a port, by which the scouts can find it"
         )));
     }
-    if listen == args.listen {
+    let is_shared = |one: SocketAddr, other: SocketAddr| {
+        one.port() == other.port()
+            && (one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified())
+    };
+    if is_shared(listen, args.listen) {
         return Err(ConfigError(format!(
-            "ORACLE_LISTEN is '{listen}', and so is LISTEN: choose another port for one of them"
+            "ORACLE_LISTEN is '{listen}', and LISTEN is '{}': choose another port for one of them",
+            args.listen
         )));
     }
     let program = program()?;
@@ -82,6 +88,8 @@ pub(super) fn pools(args: &UpArgs) -> Result<Vec<PoolSettings>, ConfigError> {
     let oracle = vec![
         ("ORACLE_MODEL", model.clone()),
         ("ORACLE_LISTEN", listen.to_string()),
+        // The pool that is declared here, whatever an oracle elsewhere has.
+        ("ORACLE_SCOUTS", SCOUTS.to_owned()),
         ("ORACLE_STOP_SECONDS", patience.as_secs_f64().to_string()),
     ];
     let mut pools = vec![pool(args, ORACLE, 1, &program, "serve", oracle)];

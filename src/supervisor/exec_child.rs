@@ -12,6 +12,8 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::thread;
+use std::time::Duration;
 
 use rustix::fs::Mode;
 use rustix::process::{Resource, Rlimit, setrlimit, umask};
@@ -34,7 +36,11 @@ const NOT_FOR_OTHERS: Mode = Mode::from_raw_mode(0o022);
 
 /// In thousandths of the host's memory, which is added to what such a process
 /// takes when the kernel looks for one to kill.
-const GOES_FIRST: &str = "500";
+const GOES_FIRST: i32 = 500;
+
+/// How often, and how long apart, a busy autogroup is asked again (sched(7)).
+const AUTOGROUP_TRIES: u32 = 5;
+const AUTOGROUP_REST: Duration = Duration::from_millis(110);
 
 /// What holds for the child from its first instruction on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -123,7 +129,7 @@ fn prepare(conditions: &Conditions) -> io::Result<()> {
     // Leader of a session and of a group, without a terminal.
     rustix::process::setsid()?;
     if conditions.nice > 0 {
-        stand_back(conditions.nice)?;
+        stand_back(conditions.nice);
     }
     if let Some(cgroup) = &conditions.cgroup {
         fs::write(cgroup.join("cgroup.procs"), "0")
@@ -143,16 +149,35 @@ fn prepare(conditions: &Conditions) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives way to what is not told to: for a core, and when memory runs out.
-fn stand_back(nice: u8) -> io::Result<()> {
-    rustix::process::setpriority_process(None, i32::from(nice))?;
+/// Gives way to what is not told to: for a core, and when memory runs out. Who
+/// gives way already, because the manager does, is left as it is; a host that
+/// does not let us is no reason not to run.
+fn stand_back(nice: u8) {
+    let nice = i32::from(nice);
+    let ours = rustix::process::getpriority_process(None).unwrap_or(0);
+    if ours < nice {
+        let _ = rustix::process::setpriority_process(None, nice);
+    }
     // Where the kernel groups processes by session, a process's own value counts
     // within its session alone, which is new here (sched(7), "The autogroup
-    // feature"). Another kernel has no such file, or does not group.
-    let _ = fs::write("/proc/self/autogroup", nice.to_string());
+    // feature"). Another kernel has no such file, or does not group. Of all
+    // processes one may write it in a tenth of a second.
+    let value = ours.max(nice).to_string();
+    for _ in 0..AUTOGROUP_TRIES {
+        match fs::write("/proc/self/autogroup", &value) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(AUTOGROUP_REST),
+            Ok(()) | Err(_) => break,
+        }
+    }
     // Anybody may raise it (proc_pid_oom_score_adj(5)).
-    let _ = fs::write("/proc/self/oom_score_adj", GOES_FIRST);
-    Ok(())
+    let score = fs::read_to_string("/proc/self/oom_score_adj");
+    let score: i32 = score
+        .ok()
+        .and_then(|score| score.trim().parse().ok())
+        .unwrap_or(0);
+    if score < GOES_FIRST {
+        let _ = fs::write("/proc/self/oom_score_adj", GOES_FIRST.to_string());
+    }
 }
 
 /// Lowers a limit; what the host allows at most is not exceeded.

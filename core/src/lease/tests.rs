@@ -180,21 +180,24 @@ fn a_stall_of_the_manager_costs_no_lease() {
 }
 
 #[test]
-fn a_repeated_request_finds_its_lease_while_it_lives() {
+fn a_repeated_request_finds_its_lease_while_it_lives_and_lives_from_then_on() {
     let mut table = table(2);
     let claim = Claim {
         holder: Holder::External,
         session: session(1),
         key: Some("k".into()),
     };
-    table.claim(claim, Duration::ZERO, at(0)).unwrap();
-    assert_eq!(
-        table.repeated(&Holder::External, "k").unwrap().1.session,
-        session(1)
+    let (shard, _) = table.claim(claim, Duration::ZERO, at(0)).unwrap();
+    assert_eq!(table.repeat(&Holder::External, "k", at(5)), Some(shard));
+    assert!(
+        table
+            .repeat(&Holder::Child("discord-0".into()), "k", at(5))
+            .is_none()
     );
-    assert!(table.repeated(&Holder::Child("discord-0".into()), "k").is_none());
-    table.release(&Holder::External, session(1), at(1)).unwrap();
-    assert!(table.repeated(&Holder::External, "k").is_none());
+    let lease = table.lease(shard).unwrap();
+    assert_eq!((lease.session, lease.deadline), (session(1), at(5) + TTL));
+    table.release(&Holder::External, session(1), at(6)).unwrap();
+    assert!(table.repeat(&Holder::External, "k", at(6)).is_none());
 }
 
 #[test]

@@ -50,7 +50,7 @@ impl Fleet {
         };
         let holder = holder(&request.caller);
         if let Some(key) = &request.idempotency_key
-            && let Some((shard, _)) = self.table.repeated(&holder, key)
+            && let Some(shard) = self.table.repeat(&holder, key, now)
         {
             let wait = self
                 .line
