@@ -261,7 +261,7 @@ fn what_is_left_to_the_reader_names_files_that_exist() {
 }
 
 fn is_ours(word: &str) -> bool {
-    ["deploy/", "clients/", "./clients/", "examples/", "docs/"]
+    ["deploy/", "clients/", "./clients/", "examples/", "docs/", "oracle/"]
         .iter()
         .any(|folder| word.starts_with(folder))
 }
