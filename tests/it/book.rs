@@ -261,9 +261,16 @@ fn what_is_left_to_the_reader_names_files_that_exist() {
 }
 
 fn is_ours(word: &str) -> bool {
-    ["deploy/", "clients/", "./clients/", "examples/", "docs/", "oracle/"]
-        .iter()
-        .any(|folder| word.starts_with(folder))
+    [
+        "deploy/",
+        "clients/",
+        "./clients/",
+        "examples/",
+        "docs/",
+        "oracle/",
+    ]
+    .iter()
+    .any(|folder| word.starts_with(folder))
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod limits;
 mod model;
 mod openapi;
 mod published;
+mod real;
 mod rogue;
 mod rogues;
 mod scouts;

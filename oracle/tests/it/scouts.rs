@@ -20,15 +20,16 @@ pub struct Crew {
 }
 
 impl Crew {
-    /// `model` is the oracle's. Every pass of a fake one may take its time, while
-    /// its scouts are quick.
+    /// `model` is the oracle's, and its scouts'. Every pass of a fake one may take
+    /// its time, while its scouts are quick.
     pub fn up(program: PathBuf, model: &str, more: &[&str], scouts: u32, settings: &[(&str, &str)]) -> Self {
         let oracle = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let serve = format!(
             "exec env ORACLE_LISTEN={oracle} SHARD_RATE_LIMIT_PER_MINUTE=0 {ORACLE} serve --model {model} {}",
             more.join(" ")
         );
-        let scout = format!("exec {ORACLE} scout --model fake --oracle-url http://{oracle}");
+        let guessing = if model.starts_with("fake") { "fake" } else { model };
+        let scout = format!("exec {ORACLE} scout --model {guessing} --oracle-url http://{oracle}");
         let size = scouts.max(1).to_string();
         let mut all = vec![
             ("POOLS", if scouts == 0 { "oracle" } else { "oracle,scouts" }),
@@ -61,11 +62,11 @@ impl Crew {
         begun.elapsed()
     }
 
-    fn accepted(&self) -> f64 {
+    pub fn accepted(&self) -> f64 {
         metric(self.oracle, "oracle_scout_accepted_tokens_total")
     }
 
-    fn pids(&self) -> Vec<i32> {
+    pub fn pids(&self) -> Vec<i32> {
         let workers = self.fleet.pool("scouts").workers.into_iter();
         workers.filter_map(|worker| worker.pid).collect()
     }
@@ -101,7 +102,7 @@ fn alone(program: &Path, questions: &[Ask]) -> Vec<Answer> {
 }
 
 /// Asks all at once; every answer must be as expected.
-fn ask_together(oracle: SocketAddr, questions: &[Ask], expected: &[Answer]) {
+pub fn ask_together(oracle: SocketAddr, questions: &[Ask], expected: &[Answer]) {
     std::thread::scope(|scope| {
         let asked: Vec<_> = questions
             .iter()
