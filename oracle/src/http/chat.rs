@@ -183,7 +183,7 @@ impl Heading {
 
 /// Probabilities as the wire has them, with what each token stands for.
 pub(super) fn contents(logprobs: &[Logprob], text: &dyn Text) -> Vec<LogprobContent> {
-    let told = |token: Token, logprob: f32| TopLogprob::new(text.bytes(token), logprob);
+    let told = |token: Token, logprob: f32| TopLogprob::new(text.bytes(token), || text.name(token), logprob);
     logprobs
         .iter()
         .map(|logprob| LogprobContent {

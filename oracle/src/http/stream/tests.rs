@@ -151,7 +151,7 @@ async fn probabilities_are_finite_numbers_with_their_bytes() {
     let logprob = Logprob {
         token: 104,
         logprob: -0.5,
-        top: vec![(104, -0.5), (105, f32::NEG_INFINITY)],
+        top: vec![(104, -0.5), (105, f32::NEG_INFINITY), (0, -3.0)],
     };
     let event = Event::Text {
         choice: 0,
@@ -162,6 +162,11 @@ async fn probabilities_are_finite_numbers_with_their_bytes() {
     let content = &parsed(&got[1])["choices"][0]["logprobs"]["content"][0];
     assert_eq!(content["logprob"], -0.5);
     assert_eq!(content["top_logprobs"][1]["logprob"], -9999.0);
+    // What stands for no text has a name.
+    assert_eq!(
+        content["top_logprobs"][2],
+        json!({"token": "<end>", "logprob": -3.0, "bytes": null})
+    );
     let bytes = FakeText::new().bytes(104).to_vec();
     assert_eq!(content["bytes"], json!(bytes));
     assert_eq!(content["token"], json!(String::from_utf8_lossy(&bytes)));
