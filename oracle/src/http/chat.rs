@@ -115,6 +115,7 @@ async fn whole(mut ticket: Ticket, heading: Heading, text: &dyn Text) -> Result<
     while written.iter().any(|written| written.finish.is_none()) {
         let choice = |choice: u32| usize::try_from(choice).unwrap_or(usize::MAX);
         match ticket.events.recv().await {
+            Some(Event::Begun) => {}
             Some(Event::Text {
                 choice: index,
                 text: more,

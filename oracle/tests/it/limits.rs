@@ -245,7 +245,8 @@ fn a_full_queue_says_when_to_come_back() {
 
 #[test]
 fn who_waits_too_long_is_told_so() {
-    let oracle = Oracle::start(&[("ORACLE_ANSWERS", "1"), ("ORACLE_QUEUE_SECONDS", "0.5")]);
+    // Longer than a reader would wait for a first word.
+    let oracle = Oracle::start(&[("ORACLE_ANSWERS", "1"), ("ORACLE_QUEUE_SECONDS", "4")]);
     let slow = "!long! !slow=20ms!";
     let _running = oracle.stream(slow, json!({"max_tokens": 2000}));
     for fields in [json!({}), json!({"stream": true})] {
