@@ -94,7 +94,7 @@ struct Shared {
     began: Instant,
     /// Seconds since 1970.
     began_at: u64,
-    prompts: Semaphore,
+    prompts: Arc<Semaphore>,
     large_bodies: Semaphore,
 }
 
@@ -114,7 +114,7 @@ impl Api {
             limiter,
             began: Instant::now(),
             began_at: seconds_since_1970(),
-            prompts: Semaphore::new(PROMPTS_AT_ONCE),
+            prompts: Arc::new(Semaphore::new(PROMPTS_AT_ONCE)),
             large_bodies: Semaphore::new(LARGE_BODIES),
         })))
     }

@@ -2,6 +2,7 @@
 //! answer. A client that goes away drops the handler, and the job with it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -16,7 +17,12 @@ use crate::openai::{
     finish_reason, parse,
 };
 use crate::sampling::Sampling;
-use crate::scheduler::{Event, Finish, Job, Logprob, Ticket};
+use crate::scheduler::{self, Event, Finish, Job, Logprob, Ticket};
+
+pub(super) const PATH: &str = "/v1/chat/completions";
+
+/// How long a request waits to be made into tokens.
+pub(super) const PROMPT_TIME: Duration = Duration::from_secs(5);
 
 /// What an answer says about itself in every part.
 pub(super) struct Heading {
@@ -66,20 +72,39 @@ async fn answer(api: &Api, headers: &HeaderMap, body: Body) -> Result<Response, 
     }
     tokio::select! { biased;
         whole = whole(ticket, heading, &*api.0.parts.text) => whole,
-        () = api.0.ending.cutoff.cancelled() => Err(Refusal::NotTaken(crate::scheduler::Refusal::Stopping)),
+        () = api.0.ending.cutoff.cancelled() => Err(Refusal::NotTaken(scheduler::Refusal::Stopping)),
     }
 }
 
 /// The prompt as tokens. That takes the processor for a while, so only a few
 /// are made at once, and no thread that serves others waits for it.
 async fn prompt(api: &Api, messages: Vec<Message>) -> Result<Vec<Token>, Refusal> {
-    let place = api.0.prompts.acquire().await;
-    let _place = place.map_err(|_| Refusal::Unexpected)?;
+    let place = tokio::time::timeout(PROMPT_TIME, Arc::clone(&api.0.prompts).acquire_owned()).await;
+    let place = place.map_err(|_| Refusal::TooManyPrompts)?;
+    let place = place.map_err(|_| Refusal::Unexpected)?;
+    // Whoever waited has learned nothing of what became of the model.
+    may_be_answered(api)?;
     let text = Arc::clone(&api.0.parts.text);
-    tokio::task::spawn_blocking(move || text.prompt(&messages))
-        .await
-        .map_err(|_| Refusal::Unexpected)?
-        .map_err(|error| Refusal::Template(error.to_string()))
+    tokio::task::spawn_blocking(move || {
+        // It works on when its client has gone, and has its place until then.
+        let _place = place;
+        text.prompt(&messages)
+    })
+    .await
+    .map_err(|_| Refusal::Unexpected)?
+    .map_err(|error| Refusal::Template(error.to_string()))
+}
+
+/// No work is done for a request that would be refused after it.
+fn may_be_answered(api: &Api) -> Result<(), Refusal> {
+    let standing = api.0.parts.scheduler.standing();
+    if standing.broken {
+        return Err(scheduler::Refusal::Broken.into());
+    }
+    if standing.stopping || standing.stopped {
+        return Err(scheduler::Refusal::Stopping.into());
+    }
+    Ok(())
 }
 
 fn job(request: ChatRequest, prompt: Vec<Token>, seed: i64) -> Job {
@@ -136,7 +161,7 @@ async fn whole(mut ticket: Ticket, heading: Heading, text: &dyn Text) -> Result<
             }
             Some(Event::Failed(reason)) => return Err(Refusal::InferenceFailed(reason)),
             Some(Event::Refused(refusal)) => return Err(refusal.into()),
-            None => return Err(Refusal::NotTaken(crate::scheduler::Refusal::Broken)),
+            None => return Err(Refusal::NotTaken(scheduler::Refusal::Broken)),
         }
     }
     Ok(ok(&Completion {

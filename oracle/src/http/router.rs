@@ -23,7 +23,7 @@ fn routes() -> Vec<Route> {
     };
     vec![
         Route {
-            path: "/v1/chat/completions",
+            path: chat::PATH,
             allow: "POST",
             methods: post(chat::completions),
         },
@@ -100,7 +100,7 @@ mod tests {
             let (parts, body) = ask(path).await;
             assert_eq!(
                 (parts.status.as_u16(), &parts.headers["retry-after"]),
-                (503, &1.into())
+                (503, &5.into())
             );
             assert_eq!(body["error"]["code"], "not_ready");
             assert_eq!(body["detail"], health::LOADING);

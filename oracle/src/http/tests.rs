@@ -15,11 +15,19 @@ use crate::engine::fake;
 use crate::network::Alone;
 use crate::scheduler;
 
+mod prompts;
+
 /// The API on the fake engine.
 fn api(requests_per_minute: u32) -> Api {
+    api_with(requests_per_minute, None)
+}
+
+/// And with this text in front of it.
+fn api_with(requests_per_minute: u32, text: Option<Arc<dyn Text>>) -> Api {
     let model = fake::model(fake::FakeSettings::default());
     let registry = Registry::new();
-    let (facts, text) = (model.engine.facts().clone(), Arc::clone(&model.text));
+    let facts = model.engine.facts().clone();
+    let text = text.unwrap_or_else(|| Arc::clone(&model.text));
     let scheduler = scheduler::start(model, Vec::new(), scheduler::Settings::default(), &registry);
     let parts = Parts {
         scheduler,
