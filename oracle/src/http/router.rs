@@ -52,12 +52,19 @@ pub fn router(api: Api, scouts: Router) -> Router {
         let refuse = move || async move { Refusal::WrongMethod { allow } };
         router = router.route(path, methods.fallback(refuse));
     }
-    let cors = cors::layer(&api.0.settings.cors_origins);
-    router
+    let router = router
         .fallback(|| async { Refusal::UnknownPath })
         .with_state(api.clone())
-        .merge(scouts)
+        .merge(scouts);
+    wrapped(router, api)
+}
+
+/// With all around it that every answer has.
+pub(super) fn wrapped(router: Router, api: Api) -> Router {
+    let cors = cors::layer(&api.0.settings.cors_origins);
+    router
         .layer(from_fn_with_state(api.clone(), guard::guard))
+        .layer(from_fn_with_state(api.clone(), envelope::caught))
         .layer(cors)
         .layer(from_fn_with_state(api, envelope::envelope))
 }
