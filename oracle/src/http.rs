@@ -41,6 +41,9 @@ use metrics::Metrics;
 /// The id of the one model, as the published document has it.
 pub const MODEL_ID: &str = "shard-hybrid";
 
+/// Wrong keys that an address may present in a minute.
+const WRONG_KEYS_PER_MINUTE: u32 = 10;
+
 /// Prompts that are made into tokens at one time; the engine needs the cores.
 const PROMPTS_AT_ONCE: usize = 2;
 
@@ -91,6 +94,8 @@ struct Shared {
     ending: Ending,
     metrics: Metrics,
     limiter: Option<Mutex<Limiter>>,
+    /// Of wrong keys, by address.
+    wrong_keys: Mutex<Limiter>,
     began: Instant,
     /// Seconds since 1970.
     began_at: u64,
@@ -112,6 +117,7 @@ impl Api {
             ending,
             metrics,
             limiter,
+            wrong_keys: Mutex::new(Limiter::new(WRONG_KEYS_PER_MINUTE)),
             began: Instant::now(),
             began_at: seconds_since_1970(),
             prompts: Arc::new(Semaphore::new(PROMPTS_AT_ONCE)),

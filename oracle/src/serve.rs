@@ -151,6 +151,12 @@ async fn serve(args: ServeArgs) -> Result<(), Failed> {
         registry,
     };
     let is_open = args.keys.is_empty();
+    if args.keys.short() > 0 {
+        warn!(
+            "{} of the keys in SHARD_API_KEYS can be guessed: give them at least 8 characters",
+            args.keys.short()
+        );
+    }
     let settings = http::Settings {
         keys: args.keys,
         requests_per_minute: args.rate_limit_per_minute,
