@@ -35,6 +35,7 @@ pub use auth::{Keys, KeysError};
 pub use cors::{OriginError, parse_origins};
 pub use router::{loading_router, router};
 
+use body::Places;
 use limit::{Client, Limiter, Standing};
 use metrics::Metrics;
 
@@ -50,6 +51,9 @@ const PROMPTS_AT_ONCE: usize = 2;
 /// Bodies of more than a few kilobytes that arrive at one time: with a MiB each
 /// they stay below 64 MiB.
 const LARGE_BODIES: usize = 64;
+
+/// And of one address.
+const LARGE_BODIES_EACH: usize = 16;
 
 /// What an operator chose.
 #[derive(Clone, Debug)]
@@ -100,7 +104,7 @@ struct Shared {
     /// Seconds since 1970.
     began_at: u64,
     prompts: Arc<Semaphore>,
-    large_bodies: Semaphore,
+    large_bodies: Places,
 }
 
 impl Api {
@@ -121,7 +125,7 @@ impl Api {
             began: Instant::now(),
             began_at: seconds_since_1970(),
             prompts: Arc::new(Semaphore::new(PROMPTS_AT_ONCE)),
-            large_bodies: Semaphore::new(LARGE_BODIES),
+            large_bodies: Places::new(LARGE_BODIES, LARGE_BODIES_EACH),
         })))
     }
 

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
+use shardman_serve::Peer;
 
 use super::error::{Refusal, ok};
+use super::limit::Client;
 use super::{Api, MODEL_ID, body, request_id, seconds_since_1970, stream};
 use crate::engine::{Message, Text, Token};
 use crate::openai::{
@@ -38,20 +40,22 @@ pub(super) struct Heading {
 
 pub(super) async fn completions(
     State(api): State<Api>,
+    peer: Option<Extension<Peer>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
     api.0.metrics.chat_requests.inc();
-    let answered = answer(&api, &headers, body).await;
+    let client = Client::of_address(peer.map(|Extension(peer)| peer.0));
+    let answered = answer(&api, &headers, body, client).await;
     if answered.as_ref().is_err_and(Refusal::is_failure) {
         api.0.metrics.chat_failures.inc();
     }
     answered
 }
 
-async fn answer(api: &Api, headers: &HeaderMap, body: Body) -> Result<Response, Refusal> {
+async fn answer(api: &Api, headers: &HeaderMap, body: Body, client: Client) -> Result<Response, Refusal> {
     let request = {
-        let body = body::read(headers, body, &api.0.large_bodies).await?;
+        let body = body::read(headers, body, client, &api.0.large_bodies).await?;
         parse(&body, &api.limits())?
     };
     let prompt = prompt(api, request.messages.clone()).await?;
