@@ -117,6 +117,9 @@ pub trait Text: Send + Sync {
     /// need not be whole characters.
     fn bytes(&self, token: Token) -> &[u8];
 
+    /// What the vocabulary calls a token, such as `<|im_end|>`.
+    fn name(&self, token: Token) -> String;
+
     /// Whether this token ends an answer.
     fn is_end(&self, token: Token) -> bool;
 }

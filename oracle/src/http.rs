@@ -35,11 +35,15 @@ pub use auth::{Keys, KeysError};
 pub use cors::{OriginError, parse_origins};
 pub use router::{loading_router, router};
 
+use body::Places;
 use limit::{Client, Limiter, Standing};
 use metrics::Metrics;
 
 /// The id of the one model, as the published document has it.
 pub const MODEL_ID: &str = "shard-hybrid";
+
+/// Wrong keys that an address may present in a minute.
+const WRONG_KEYS_PER_MINUTE: u32 = 10;
 
 /// Prompts that are made into tokens at one time; the engine needs the cores.
 const PROMPTS_AT_ONCE: usize = 2;
@@ -47,6 +51,9 @@ const PROMPTS_AT_ONCE: usize = 2;
 /// Bodies of more than a few kilobytes that arrive at one time: with a MiB each
 /// they stay below 64 MiB.
 const LARGE_BODIES: usize = 64;
+
+/// And of one address.
+const LARGE_BODIES_EACH: usize = 16;
 
 /// What an operator chose.
 #[derive(Clone, Debug)]
@@ -91,11 +98,13 @@ struct Shared {
     ending: Ending,
     metrics: Metrics,
     limiter: Option<Mutex<Limiter>>,
+    /// Of wrong keys, by address.
+    wrong_keys: Mutex<Limiter>,
     began: Instant,
     /// Seconds since 1970.
     began_at: u64,
-    prompts: Semaphore,
-    large_bodies: Semaphore,
+    prompts: Arc<Semaphore>,
+    large_bodies: Places,
 }
 
 impl Api {
@@ -112,10 +121,11 @@ impl Api {
             ending,
             metrics,
             limiter,
+            wrong_keys: Mutex::new(Limiter::new(WRONG_KEYS_PER_MINUTE)),
             began: Instant::now(),
             began_at: seconds_since_1970(),
-            prompts: Semaphore::new(PROMPTS_AT_ONCE),
-            large_bodies: Semaphore::new(LARGE_BODIES),
+            prompts: Arc::new(Semaphore::new(PROMPTS_AT_ONCE)),
+            large_bodies: Places::new(LARGE_BODIES, LARGE_BODIES_EACH),
         })))
     }
 

@@ -60,6 +60,8 @@ pub struct Job {
 /// What becomes of a job, in order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
+    /// It has its turn. This comes first.
+    Begun,
     /// More of an answer's text: whole characters that no stop can take back.
     Text {
         choice: u32,

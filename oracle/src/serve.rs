@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use prometheus::Registry;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
@@ -104,16 +105,21 @@ fn raise_descriptor_limit() {
 }
 
 async fn serve(args: ServeArgs) -> Result<(), Failed> {
-    // Before the model, which takes long: who cannot listen need not load it, and
-    // who asks meanwhile is told.
+    // Before the model, which takes long: who cannot listen, or has no secret for
+    // the manager, need not load it, and who asks meanwhile is told.
     let listener = listen(args.listen).await?;
     let listens = listener
         .local_addr()
         .map_err(|error| Failed::internal(format!("the listener has no address: {error}")))?;
     let mut signals = Signals::new()?;
+    let registry = Registry::new();
+    let gone = CancellationToken::new();
+    let scouts = scouts(&args, &registry, &gone)?;
     let ending = Ending::default();
     let ended = CancellationToken::new();
-    let (router, current) = watch::channel(http::loading_router(&args.cors_origins.0));
+    let network = Arc::new(scouts.clone());
+    let loading = http::loading_router(&args.cors_origins.0, network, registry.clone());
+    let (router, current) = watch::channel(loading);
     let serving = tokio::spawn({
         let (_, grace) = watch::channel(args.stop_seconds + LAST_WORDS);
         let draining = ending.draining.clone();
@@ -124,57 +130,17 @@ async fn serve(args: ServeArgs) -> Result<(), Failed> {
         }
     });
     let mut hold = Hold::begin(&args.manager)?;
-    let model = tokio::select! {
-        model = load(&args) => model?,
-        () = signals.asked_to_stop() => {
-            hold.release().await;
-            return Ok(());
-        }
-        error = hold.lost() => return Err(error.into()),
-    };
-    let registry = Registry::new();
-    let facts = model.engine.facts().clone();
-    let text = Arc::clone(&model.text);
-    let settings = scheduler_settings(&args);
-    let gone = CancellationToken::new();
-    let scouts = scouts(&args, settings.draft_limit, &registry, &gone)?;
-    scouts.admit(&facts);
-    let scheduler = scheduler::start(model, drafters(&scouts), settings, &registry);
-    tokio::spawn(scouts.clone().run());
-    let network = Arc::new(scouts.clone());
-    let parts = Parts {
-        scheduler: scheduler.clone(),
-        facts,
-        text,
-        network,
+    let oracle = Oracle {
+        args,
         listens,
         registry,
+        scouts,
+        ending,
+        ended: ended.clone(),
     };
-    let is_open = args.keys.is_empty();
-    let settings = http::Settings {
-        keys: args.keys,
-        requests_per_minute: args.rate_limit_per_minute,
-        max_prompt_chars: args.max_prompt_chars as usize,
-        cors_origins: args.cors_origins.0,
-    };
-    let api = Api::new(parts, settings, ending.clone())
-        .map_err(|error| Failed::internal(format!("a metric cannot be registered: {error}")))?;
-    drop(router.send_replace(http::router(api, scouts.router())));
-    if is_open && !listens.ip().is_loopback() {
-        warn!("everybody who reaches {listens} may ask: set SHARD_API_KEYS");
-    }
-    say(listens);
-    hold.ready(&scheduler);
-    let outcome = end(
-        &mut signals,
-        &scheduler,
-        &mut hold,
-        &ending,
-        args.stop_seconds,
-        &ended,
-    )
-    .await;
+    let outcome = oracle.run(&router, &mut signals, &mut hold).await;
     gone.cancel();
+    // However it ended, the next one need not wait until the slot's lease is over.
     hold.release().await;
     if !ended.is_cancelled() {
         // Readers that take nothing do not hold up the end.
@@ -185,6 +151,77 @@ async fn serve(args: ServeArgs) -> Result<(), Failed> {
         Ok(Err(error)) => Err(Failed::internal(format!("nobody can connect any more: {error}"))),
         Err(error) if error.is_cancelled() => outcome,
         Err(error) => Err(Failed::internal(format!("the server failed: {error}"))),
+    }
+}
+
+/// What there is before the model.
+struct Oracle {
+    args: ServeArgs,
+    listens: SocketAddr,
+    registry: Registry,
+    scouts: Scouts,
+    ending: Ending,
+    /// No request is open any more.
+    ended: CancellationToken,
+}
+
+impl Oracle {
+    /// Loads the model, and answers until the end.
+    async fn run(
+        self,
+        router: &watch::Sender<Router>,
+        signals: &mut Signals,
+        hold: &mut Hold,
+    ) -> Result<(), Failed> {
+        let Self {
+            args,
+            listens,
+            registry,
+            scouts,
+            ending,
+            ended,
+        } = self;
+        let model = tokio::select! {
+            model = load(&args) => model?,
+            () = signals.asked_to_stop() => return Ok(()),
+            error = hold.lost() => return Err(error.into()),
+        };
+        let facts = model.engine.facts().clone();
+        let text = Arc::clone(&model.text);
+        let settings = scheduler_settings(&args);
+        scouts.admit(&facts);
+        let scheduler = scheduler::start(model, drafters(&scouts), settings, &registry);
+        tokio::spawn(scouts.clone().run());
+        let parts = Parts {
+            scheduler: scheduler.clone(),
+            facts,
+            text,
+            network: Arc::new(scouts.clone()),
+            listens,
+            registry,
+        };
+        let is_open = args.keys.is_empty();
+        if args.keys.short() > 0 {
+            warn!(
+                "{} of the keys in SHARD_API_KEYS can be guessed: give them at least 8 characters",
+                args.keys.short()
+            );
+        }
+        let settings = http::Settings {
+            keys: args.keys,
+            requests_per_minute: args.rate_limit_per_minute,
+            max_prompt_chars: args.max_prompt_chars as usize,
+            cors_origins: args.cors_origins.0,
+        };
+        let api = Api::new(parts, settings, ending.clone())
+            .map_err(|error| Failed::internal(format!("a metric cannot be registered: {error}")))?;
+        drop(router.send_replace(http::router(api, scouts.router())));
+        if is_open && !listens.ip().is_loopback() {
+            warn!("everybody who reaches {listens} may ask: set SHARD_API_KEYS");
+        }
+        say(listens);
+        hold.ready(&scheduler);
+        end(signals, &scheduler, hold, &ending, args.stop_seconds, &ended).await
     }
 }
 
@@ -267,12 +304,8 @@ pub(crate) fn model(source: &ModelSource, threads: usize) -> Result<Model, Faile
 }
 
 /// The scouts that a manager leases, if one is named.
-fn scouts(
-    args: &ServeArgs,
-    limit: usize,
-    registry: &Registry,
-    gone: &CancellationToken,
-) -> Result<Scouts, Failed> {
+fn scouts(args: &ServeArgs, registry: &Registry, gone: &CancellationToken) -> Result<Scouts, Failed> {
+    let limit = scheduler_settings(args).draft_limit;
     let manager = match &args.manager.shardman_url {
         Some(_) => Some((args.manager.client()?, args.scouts.clone())),
         None => None,

@@ -3,14 +3,20 @@
 
 use std::fmt;
 
-use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, HeaderValue};
 use sha2::{Digest as _, Sha256};
 use subtle::{ConditionallySelectable as _, ConstantTimeEq as _};
 
+/// A shorter key is soon guessed.
+const SHORT: usize = 8;
+
 /// Hashes of the keys, in the order of the setting.
 #[derive(Clone, Default)]
-pub struct Keys(Vec<[u8; 32]>);
+pub struct Keys {
+    hashes: Vec<[u8; 32]>,
+    short: usize,
+}
 
 /// Why a text is no list of keys. It never repeats one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,7 +34,9 @@ pub(super) enum Entry {
     Open,
     /// The key at this place of the list.
     Key(u32),
-    Refused,
+    /// No key was presented.
+    Missing,
+    Wrong,
 }
 
 impl Keys {
@@ -52,11 +60,19 @@ impl Keys {
         {
             return Err(KeysError::NotVisible);
         }
-        Ok(Self(keys.into_iter().map(|key| hash(key.as_bytes())).collect()))
+        Ok(Self {
+            short: keys.iter().filter(|key| key.len() < SHORT).count(),
+            hashes: keys.into_iter().map(|key| hash(key.as_bytes())).collect(),
+        })
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.hashes.is_empty()
+    }
+
+    /// How many of the keys have less than 8 characters.
+    pub fn short(&self) -> usize {
+        self.short
     }
 
     /// Either header may bring the key; one good key is enough.
@@ -64,31 +80,39 @@ impl Keys {
         if self.is_empty() {
             return Entry::Open;
         }
-        let plain = headers.get("x-api-key").map(|value| value.as_bytes());
-        let bearer = headers
-            .get(AUTHORIZATION)
-            .and_then(|value| bearer(value.as_bytes()));
-        [plain, bearer]
-            .into_iter()
-            .flatten()
+        if !presents_one(headers) {
+            return Entry::Missing;
+        }
+        presented(headers)
             .find_map(|key| self.place(key))
-            .map_or(Entry::Refused, Entry::Key)
+            .map_or(Entry::Wrong, Entry::Key)
     }
 
     fn place(&self, given: &[u8]) -> Option<u32> {
         let given = hash(given);
         // One above the last place: not found.
         let mut found = u32::MAX;
-        for (place, key) in (0_u32..).zip(&self.0) {
+        for (place, key) in (0_u32..).zip(&self.hashes) {
             found.conditional_assign(&place, key.ct_eq(&given));
         }
         (found != u32::MAX).then_some(found)
     }
 }
 
+/// Whether a request brings a key, good or not; none is looked at.
+pub(super) fn presents_one(headers: &HeaderMap) -> bool {
+    presented(headers).next().is_some()
+}
+
+fn presented(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let plain = headers.get("x-api-key").map(HeaderValue::as_bytes);
+    let authorization = headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
+    plain.into_iter().chain(authorization.and_then(bearer))
+}
+
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} keys", self.0.len())
+        write!(f, "{} keys", self.hashes.len())
     }
 }
 
@@ -129,15 +153,15 @@ mod tests {
                 vec![("x-api-key", "beta"), ("authorization", "Basic eDp5")],
                 Entry::Key(1),
             ),
-            (vec![], Entry::Refused),
-            (vec![("authorization", "alpha")], Entry::Refused),
-            (vec![("authorization", "Bearer")], Entry::Refused),
-            (vec![("authorization", "Bearer ")], Entry::Refused),
-            (vec![("authorization", "Basic alpha")], Entry::Refused),
-            (vec![("authorization", "Bearer alph")], Entry::Refused),
-            (vec![("authorization", "Bearer alphaa")], Entry::Refused),
-            (vec![("x-api-key", "alpha, beta")], Entry::Refused),
-            (vec![("x-api-key", "")], Entry::Refused),
+            (vec![], Entry::Missing),
+            (vec![("authorization", "alpha")], Entry::Missing),
+            (vec![("authorization", "Bearer")], Entry::Missing),
+            (vec![("authorization", "Bearer ")], Entry::Missing),
+            (vec![("authorization", "Basic alpha")], Entry::Missing),
+            (vec![("authorization", "Bearer alph")], Entry::Wrong),
+            (vec![("authorization", "Bearer alphaa")], Entry::Wrong),
+            (vec![("x-api-key", "alpha, beta")], Entry::Wrong),
+            (vec![("x-api-key", "")], Entry::Wrong),
         ] {
             assert_eq!(keys.entry(&headers(&given)), expected, "{given:?}");
         }
@@ -155,6 +179,7 @@ mod tests {
         for bad in ["a b", "schlüssel", "a\u{7f}"] {
             assert_eq!(Keys::parse(bad).unwrap_err(), KeysError::NotVisible, "{bad}");
         }
-        assert_eq!(format!("{:?}", Keys::parse("alpha").unwrap()), "1 keys");
+        let keys = Keys::parse("alpha,7-chars,8-chars-").unwrap();
+        assert_eq!((format!("{keys:?}").as_str(), keys.short()), ("3 keys", 2));
     }
 }

@@ -2,13 +2,16 @@
 //! answer. A client that goes away drops the handler, and the job with it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
+use shardman_serve::Peer;
 
 use super::error::{Refusal, ok};
+use super::limit::Client;
 use super::{Api, MODEL_ID, body, request_id, seconds_since_1970, stream};
 use crate::engine::{Message, Text, Token};
 use crate::openai::{
@@ -16,7 +19,12 @@ use crate::openai::{
     finish_reason, parse,
 };
 use crate::sampling::Sampling;
-use crate::scheduler::{Event, Finish, Job, Logprob, Ticket};
+use crate::scheduler::{self, Event, Finish, Job, Logprob, Ticket};
+
+pub(super) const PATH: &str = "/v1/chat/completions";
+
+/// How long a request waits to be made into tokens.
+pub(super) const PROMPT_TIME: Duration = Duration::from_secs(5);
 
 /// What an answer says about itself in every part.
 pub(super) struct Heading {
@@ -32,20 +40,22 @@ pub(super) struct Heading {
 
 pub(super) async fn completions(
     State(api): State<Api>,
+    peer: Option<Extension<Peer>>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
     api.0.metrics.chat_requests.inc();
-    let answered = answer(&api, &headers, body).await;
+    let client = Client::of_address(peer.map(|Extension(peer)| peer.0));
+    let answered = answer(&api, &headers, body, client).await;
     if answered.as_ref().is_err_and(Refusal::is_failure) {
         api.0.metrics.chat_failures.inc();
     }
     answered
 }
 
-async fn answer(api: &Api, headers: &HeaderMap, body: Body) -> Result<Response, Refusal> {
+async fn answer(api: &Api, headers: &HeaderMap, body: Body, client: Client) -> Result<Response, Refusal> {
     let request = {
-        let body = body::read(headers, body, &api.0.large_bodies).await?;
+        let body = body::read(headers, body, client, &api.0.large_bodies).await?;
         parse(&body, &api.limits())?
     };
     let prompt = prompt(api, request.messages.clone()).await?;
@@ -66,20 +76,39 @@ async fn answer(api: &Api, headers: &HeaderMap, body: Body) -> Result<Response, 
     }
     tokio::select! { biased;
         whole = whole(ticket, heading, &*api.0.parts.text) => whole,
-        () = api.0.ending.cutoff.cancelled() => Err(Refusal::NotTaken(crate::scheduler::Refusal::Stopping)),
+        () = api.0.ending.cutoff.cancelled() => Err(Refusal::NotTaken(scheduler::Refusal::Stopping)),
     }
 }
 
 /// The prompt as tokens. That takes the processor for a while, so only a few
 /// are made at once, and no thread that serves others waits for it.
 async fn prompt(api: &Api, messages: Vec<Message>) -> Result<Vec<Token>, Refusal> {
-    let place = api.0.prompts.acquire().await;
-    let _place = place.map_err(|_| Refusal::Unexpected)?;
+    let place = tokio::time::timeout(PROMPT_TIME, Arc::clone(&api.0.prompts).acquire_owned()).await;
+    let place = place.map_err(|_| Refusal::TooManyPrompts)?;
+    let place = place.map_err(|_| Refusal::Unexpected)?;
+    // Whoever waited has learned nothing of what became of the model.
+    may_be_answered(api)?;
     let text = Arc::clone(&api.0.parts.text);
-    tokio::task::spawn_blocking(move || text.prompt(&messages))
-        .await
-        .map_err(|_| Refusal::Unexpected)?
-        .map_err(|error| Refusal::Template(error.to_string()))
+    tokio::task::spawn_blocking(move || {
+        // It works on when its client has gone, and has its place until then.
+        let _place = place;
+        text.prompt(&messages)
+    })
+    .await
+    .map_err(|_| Refusal::Unexpected)?
+    .map_err(|error| Refusal::Template(error.to_string()))
+}
+
+/// No work is done for a request that would be refused after it.
+fn may_be_answered(api: &Api) -> Result<(), Refusal> {
+    let standing = api.0.parts.scheduler.standing();
+    if standing.broken {
+        return Err(scheduler::Refusal::Broken.into());
+    }
+    if standing.stopping || standing.stopped {
+        return Err(scheduler::Refusal::Stopping.into());
+    }
+    Ok(())
 }
 
 fn job(request: ChatRequest, prompt: Vec<Token>, seed: i64) -> Job {
@@ -115,6 +144,7 @@ async fn whole(mut ticket: Ticket, heading: Heading, text: &dyn Text) -> Result<
     while written.iter().any(|written| written.finish.is_none()) {
         let choice = |choice: u32| usize::try_from(choice).unwrap_or(usize::MAX);
         match ticket.events.recv().await {
+            Some(Event::Begun) => {}
             Some(Event::Text {
                 choice: index,
                 text: more,
@@ -135,7 +165,7 @@ async fn whole(mut ticket: Ticket, heading: Heading, text: &dyn Text) -> Result<
             }
             Some(Event::Failed(reason)) => return Err(Refusal::InferenceFailed(reason)),
             Some(Event::Refused(refusal)) => return Err(refusal.into()),
-            None => return Err(Refusal::NotTaken(crate::scheduler::Refusal::Broken)),
+            None => return Err(Refusal::NotTaken(scheduler::Refusal::Broken)),
         }
     }
     Ok(ok(&Completion {
@@ -183,7 +213,7 @@ impl Heading {
 
 /// Probabilities as the wire has them, with what each token stands for.
 pub(super) fn contents(logprobs: &[Logprob], text: &dyn Text) -> Vec<LogprobContent> {
-    let told = |token: Token, logprob: f32| TopLogprob::new(text.bytes(token), logprob);
+    let told = |token: Token, logprob: f32| TopLogprob::new(text.bytes(token), || text.name(token), logprob);
     logprobs
         .iter()
         .map(|logprob| LogprobContent {

@@ -6,11 +6,13 @@ use std::panic::AssertUnwindSafe;
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
+use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
 use tracing::{Instrument as _, debug, error, info_span};
 
+use super::chat::PATH as CHAT;
 use super::error::Refusal;
 use super::{Api, guard, request_id};
 
@@ -25,6 +27,19 @@ pub(super) async fn named(request: Request, next: Next) -> Response {
     response
 }
 
+/// A handler that panics is answered for, before anything is put around its answer.
+pub(super) async fn caught(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let is_chat = request.uri().path() == CHAT && request.method() == Method::POST;
+    let answer = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    answer.unwrap_or_else(|_| {
+        error!("a request failed: its handler panicked");
+        if is_chat {
+            api.0.metrics.chat_failures.inc();
+        }
+        Refusal::Unexpected.into_response()
+    })
+}
+
 pub(super) async fn envelope(State(api): State<Api>, request: Request, next: Next) -> Response {
     let began = Instant::now();
     let id = request_id::of(request.headers());
@@ -32,11 +47,7 @@ pub(super) async fn envelope(State(api): State<Api>, request: Request, next: Nex
     let method = request.method().clone();
     let path = request.extensions().get::<MatchedPath>().cloned();
     let span = info_span!("request", request.id = id.to_str().unwrap_or_default());
-    let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
-    let mut response = answer.instrument(span.clone()).await.unwrap_or_else(|_| {
-        error!(parent: &span, "a request failed: its handler panicked");
-        Refusal::Unexpected.into_response()
-    });
+    let mut response = next.run(request).instrument(span.clone()).await;
     if let Some(standing) = api.standing(client) {
         guard::tell(response.headers_mut(), standing);
     }

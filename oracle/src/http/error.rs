@@ -29,6 +29,8 @@ pub(super) enum Refusal {
     BodyTooSlow,
     /// As many large bodies arrive already as there is memory for.
     TooManyBodies,
+    /// As many prompts wait to be made into tokens as there is time for.
+    TooManyPrompts,
     NoJson,
     Encoded,
     WrongKey,
@@ -102,6 +104,12 @@ impl Refusal {
                 "overloaded",
                 "Too many large requests arrive at once",
             ),
+            Self::TooManyPrompts => told(
+                StatusCode::SERVICE_UNAVAILABLE,
+                SERVER,
+                "overloaded",
+                "Too many requests arrive at once",
+            ),
             Self::NoJson => told(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
                 INVALID,
@@ -165,7 +173,8 @@ impl Refusal {
             Self::NotTaken(
                 scheduler::Refusal::Full { retry_after } | scheduler::Refusal::Waited { retry_after },
             ) => Some((RETRY_AFTER, seconds_up(*retry_after).into())),
-            Self::TooManyBodies | Self::NotReady(LOADING) => Some((RETRY_AFTER, 1.into())),
+            Self::TooManyBodies => Some((RETRY_AFTER, 1.into())),
+            Self::TooManyPrompts | Self::NotReady(LOADING) => Some((RETRY_AFTER, 5.into())),
             Self::NotTaken(scheduler::Refusal::Stopping) => {
                 Some((SHOULD_RETRY, HeaderValue::from_static("true")))
             }

@@ -1,6 +1,8 @@
 //! The door: whose key is good, and who has asked too often. Everything below
 //! `/v1` is behind it, but for the scouts' own door, where a lease is shown.
 
+use std::sync::PoisonError;
+
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::middleware::Next;
@@ -9,9 +11,9 @@ use shardman_serve::Peer;
 use tracing::debug;
 
 use super::Api;
-use super::auth::Entry;
+use super::auth::{Entry, presents_one};
 use super::error::Refusal;
-use super::limit::{Client, Standing, seconds_up};
+use super::limit::{Client, Exceeded, Standing, seconds_up};
 use crate::scouts;
 
 /// Whether a path asks for a key, and counts against the limit. Scouts prove
@@ -21,17 +23,28 @@ pub(super) fn is_guarded(path: &str) -> bool {
 }
 
 /// Lets a request in, or refuses it; either way the answer tells what is left.
+/// Where nobody needs a key, none is looked at: what is left would tell whether
+/// it is good.
 pub(super) async fn guard(State(api): State<Api>, request: Request, next: Next) -> Response {
-    let entry = api.0.settings.keys.entry(request.headers());
-    let client = match entry {
-        Entry::Key(place) => Client::Key(place),
-        Entry::Open | Entry::Refused => by_address(&request),
-    };
+    let address = by_address(&request);
     if !is_guarded(request.uri().path()) {
-        let standing = api.standing(client);
-        return told(next.run(request).await, standing);
+        return told(next.run(request).await, api.standing(address));
     }
-    // Who guesses keys is limited as well.
+    let client = match entry(&api, request.headers(), address) {
+        Ok(Entry::Key(place)) => Client::Key(place),
+        Ok(Entry::Open | Entry::Missing) => address,
+        Ok(Entry::Wrong) => {
+            api.0.metrics.auth_failures.inc();
+            debug!("a request with a wrong key was refused");
+            return told(Refusal::WrongKey.into_response(), api.standing(address));
+        }
+        Err(Exceeded { retry_after, .. }) => {
+            api.0.metrics.auth_failures.inc();
+            api.0.metrics.rate_limited.inc();
+            let refusal = Refusal::RateLimited { retry_after };
+            return told(refusal.into_response(), api.standing(address));
+        }
+    };
     let taken = api.with_limiter(|limiter, now| limiter.take(client, now));
     let standing = match taken {
         None => None,
@@ -43,12 +56,32 @@ pub(super) async fn guard(State(api): State<Api>, request: Request, next: Next) 
             return told(refusal.into_response(), Some(exceeded.standing));
         }
     };
-    if entry == Entry::Refused {
+    if client == address && !api.0.settings.keys.is_empty() {
         api.0.metrics.auth_failures.inc();
-        debug!("a request without a good key was refused");
+        debug!("a request without a key was refused");
         return told(Refusal::WrongKey.into_response(), standing);
     }
     told(next.run(request).await, standing)
+}
+
+/// Whose key a request brings. An address that presented too many wrong ones is
+/// refused before any of its keys is looked at, good ones as well: an answer
+/// that differed would tell which is which.
+fn entry(api: &Api, headers: &HeaderMap, address: Client) -> Result<Entry, Exceeded> {
+    let keys = &api.0.settings.keys;
+    if keys.is_empty() || !presents_one(headers) {
+        return Ok(keys.entry(headers));
+    }
+    let now = api.0.began.elapsed();
+    let wrong = &api.0.wrong_keys;
+    // Held all the while, so that no two guesses share the last place.
+    let mut wrong = wrong.lock().unwrap_or_else(PoisonError::into_inner);
+    wrong.look(address, now)?;
+    let entry = keys.entry(headers);
+    if entry == Entry::Wrong {
+        wrong.take(address, now)?;
+    }
+    Ok(entry)
 }
 
 /// The client that a request without a good key counts as.

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::error::{Refusal, ok};
 use super::{Api, MODEL_ID};
+use crate::network::Manager;
 use crate::scheduler::Standing;
 
 /// Longer than any pass: an engine that has finished none for so long, while
@@ -66,11 +67,7 @@ pub(super) async fn health(State(api): State<Api>) -> Response {
         status: if is_well { "ok" } else { "error" },
         idle: standing.active == 0 && standing.queued == 0,
         accepting_swarm_jobs: flaw.is_none() && shared.parts.network.accepts_scouts(),
-        rust_sidecar: match &manager {
-            None => "none",
-            Some(manager) if manager.is_reachable => "connected",
-            Some(_) => "disconnected",
-        },
+        rust_sidecar: connection(manager.as_ref()),
         rust_url: manager.map(|manager| manager.url),
         bitnet_loaded: !standing.broken,
         cors_origins: in_words(&shared.settings.cors_origins),
@@ -89,19 +86,27 @@ pub(super) async fn health(State(api): State<Api>) -> Response {
 }
 
 /// How it is before there is a model.
-pub(super) fn loading(cors_origins: &[HeaderValue]) -> Response {
+pub(super) fn loading(cors_origins: &[HeaderValue], manager: Option<Manager>) -> Response {
     ok(&Health {
         status: "error",
         idle: true,
         accepting_swarm_jobs: false,
-        rust_sidecar: "none",
-        rust_url: None,
+        rust_sidecar: connection(manager.as_ref()),
+        rust_url: manager.map(|manager| manager.url),
         bitnet_loaded: false,
         cors_origins: in_words(cors_origins),
         model: None,
         requests: Requests { active: 0, queued: 0 },
         detail: Some(LOADING),
     })
+}
+
+const fn connection(manager: Option<&Manager>) -> &'static str {
+    match manager {
+        None => "none",
+        Some(manager) if manager.is_reachable => "connected",
+        Some(_) => "disconnected",
+    }
 }
 
 fn in_words(origins: &[HeaderValue]) -> Vec<&str> {

@@ -84,8 +84,9 @@ impl Limiter {
         self.standing_of(self.used(client, now))
     }
 
-    /// Takes one request, if there is one.
-    pub(super) fn take(&mut self, client: Client, now: Duration) -> Result<Standing, Exceeded> {
+    /// How much of a client's bucket would be used after one request more, if
+    /// there is one; nothing is taken.
+    pub(super) fn look(&self, client: Client, now: Duration) -> Result<Duration, Exceeded> {
         let used = self.used(client, now);
         let after = used + self.interval;
         let room = self.interval * self.limit;
@@ -95,6 +96,12 @@ impl Limiter {
                 retry_after: after - room,
             });
         }
+        Ok(after)
+    }
+
+    /// Takes one request, if there is one.
+    pub(super) fn take(&mut self, client: Client, now: Duration) -> Result<Standing, Exceeded> {
+        let after = self.look(client, now)?;
         if self.full_at.len() >= self.max_clients && !self.full_at.contains_key(&client) {
             self.evict(now);
         }

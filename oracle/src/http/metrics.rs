@@ -77,7 +77,12 @@ impl Metrics {
 }
 
 pub(super) async fn metrics(State(api): State<Api>) -> Response {
-    match TextEncoder::new().encode_to_string(&api.0.parts.registry.gather()) {
+    of(&api.0.parts.registry)
+}
+
+/// Whatever is counted so far.
+pub(super) fn of(registry: &Registry) -> Response {
+    match TextEncoder::new().encode_to_string(&registry.gather()) {
         Ok(text) => ok_text(TEXT, text),
         Err(error) => {
             error!(error = %error, "the metrics cannot be told: {error}");

@@ -1,5 +1,6 @@
 //! `GET /v1/models`, and one model alone.
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
 
@@ -14,7 +15,12 @@ pub(super) async fn list(State(api): State<Api>) -> Response {
     })
 }
 
-pub(super) async fn one(State(api): State<Api>, Path(id): Path<String>) -> Result<Response, Refusal> {
+pub(super) async fn one(
+    State(api): State<Api>,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Response, Refusal> {
+    // What is no text is no model of ours.
+    let id = id.map_or_else(|_| "\u{FFFD}".to_owned(), |Path(id)| id);
     if id != MODEL_ID {
         return Err(Invalid::model_not_found(&id).into());
     }

@@ -11,6 +11,7 @@ use axum::http::HeaderValue;
 use axum::http::header::CACHE_CONTROL;
 use axum::response::Response;
 use bytes::Bytes;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::chat::{Heading, contents};
@@ -24,9 +25,13 @@ use crate::scheduler::{self, Event, Ticket};
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 const COMMENT: &str = ": waiting\n\n";
 
-/// How long the first event is waited for before the status is sent: what is
-/// refused or fails at once gets a status that says so.
-const FIRST_EVENT_TIME: Duration = Duration::from_secs(2);
+/// How long the status waits for the request's turn: what is refused meanwhile
+/// gets a status that says so, which clients heed.
+const TURN_TIME: Duration = KEEP_ALIVE;
+
+/// How long it waits after that for the first text: what fails at once gets a
+/// status of its own as well.
+const FIRST_TEXT_TIME: Duration = Duration::from_secs(2);
 
 /// The most events that are sent in one piece.
 const EVENTS_AT_ONCE: usize = 64;
@@ -39,15 +44,8 @@ pub(super) async fn answer(
 ) -> Result<Response, Refusal> {
     let cutoff = api.0.ending.cutoff.clone();
     let first = tokio::select! { biased;
-        first = tokio::time::timeout(FIRST_EVENT_TIME, ticket.events.recv()) => first.ok(),
+        first = first_of(&mut ticket) => first?,
         () = cutoff.cancelled() => return Err(Refusal::NotTaken(scheduler::Refusal::Stopping)),
-    };
-    let first = match first {
-        None => None,
-        Some(None) => return Err(Refusal::NotTaken(scheduler::Refusal::Broken)),
-        Some(Some(Event::Failed(reason))) => return Err(Refusal::InferenceFailed(reason)),
-        Some(Some(Event::Refused(refusal))) => return Err(refusal.into()),
-        Some(Some(event @ (Event::Text { .. } | Event::Finished { .. }))) => Some(event),
     };
     let failures = api.0.metrics.chat_failures.clone();
     let teller = Teller {
@@ -64,6 +62,23 @@ pub(super) async fn answer(
     // A proxy would hold the events back.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     Ok(response)
+}
+
+/// The first event that belongs into the body; nothing if it takes too long.
+async fn first_of(ticket: &mut Ticket) -> Result<Option<Event>, Refusal> {
+    let mut until = Instant::now() + TURN_TIME;
+    loop {
+        let Ok(event) = tokio::time::timeout_at(until, ticket.events.recv()).await else {
+            return Ok(None);
+        };
+        match event {
+            None => return Err(Refusal::NotTaken(scheduler::Refusal::Broken)),
+            Some(Event::Begun) => until = Instant::now() + FIRST_TEXT_TIME,
+            Some(Event::Failed(reason)) => return Err(Refusal::InferenceFailed(reason)),
+            Some(Event::Refused(refusal)) => return Err(refusal.into()),
+            Some(event @ (Event::Text { .. } | Event::Finished { .. })) => return Ok(Some(event)),
+        }
+    }
 }
 
 /// The events as they come. Dropping the body drops the ticket.
@@ -99,7 +114,10 @@ fn body(
                 events.push(Event::Failed(scheduler::Refusal::Broken.to_string()));
             }
             for event in events {
-                if matches!(event, Event::Failed(_)) {
+                if matches!(
+                    event,
+                    Event::Failed(_) | Event::Refused(scheduler::Refusal::Broken)
+                ) {
                     failed();
                 }
                 if teller.tell(event, &mut piece).is_break() {
@@ -144,6 +162,7 @@ impl Teller {
     /// One event; it says whether it was the last.
     fn tell(&mut self, event: Event, out: &mut String) -> Flow {
         match event {
+            Event::Begun => return Flow::Continue(()),
             Event::Text {
                 choice: index,
                 text,

@@ -4,8 +4,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use axum::http::response;
-use axum::middleware::from_fn_with_state;
-use axum::routing::get;
+use axum::routing::{get, post};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
@@ -15,11 +14,19 @@ use crate::engine::fake;
 use crate::network::Alone;
 use crate::scheduler;
 
+mod prompts;
+
 /// The API on the fake engine.
 fn api(requests_per_minute: u32) -> Api {
+    api_with(requests_per_minute, None)
+}
+
+/// And with this text in front of it.
+fn api_with(requests_per_minute: u32, text: Option<Arc<dyn Text>>) -> Api {
     let model = fake::model(fake::FakeSettings::default());
     let registry = Registry::new();
-    let (facts, text) = (model.engine.facts().clone(), Arc::clone(&model.text));
+    let facts = model.engine.facts().clone();
+    let text = text.unwrap_or_else(|| Arc::clone(&model.text));
     let scheduler = scheduler::start(model, Vec::new(), scheduler::Settings::default(), &registry);
     let parts = Parts {
         scheduler,
@@ -33,7 +40,7 @@ fn api(requests_per_minute: u32) -> Api {
         keys: Keys::default(),
         requests_per_minute,
         max_prompt_chars: 1000,
-        cors_origins: Vec::new(),
+        cors_origins: parse_origins("http://page").unwrap(),
     };
     Api::new(parts, settings, Ending::default()).unwrap()
 }
@@ -49,17 +56,27 @@ async fn a_handler_that_panics_is_a_500_in_the_documented_shape() {
     async fn fails() -> &'static str {
         panic!("a test asked for it")
     }
-    let router = Router::new()
+    let api = api(5);
+    let routes = Router::new()
         .route("/fails", get(fails))
-        .layer(from_fn_with_state(api(5), envelope::envelope));
-    let request = Request::get("/fails").body(Body::empty()).unwrap();
-    let (parts, body) = ask(router, request).await;
-    let body: Value = serde_json::from_str(&body).unwrap();
-    assert_eq!(parts.status.as_u16(), 500);
-    assert_eq!(body["detail"], "An unexpected error occurred");
-    assert_eq!(body["error"]["type"], "server_error");
-    assert!(parts.headers.contains_key("x-request-id"));
-    assert_eq!(parts.headers["x-ratelimit-remaining"], "5");
+        .route(chat::PATH, post(fails));
+    let router = router::wrapped(routes, api.clone());
+    for (request, failures) in [(Request::get("/fails"), 0), (Request::post(chat::PATH), 1)] {
+        let request = request
+            .header("origin", "http://page")
+            .body(Body::empty())
+            .unwrap();
+        let (parts, body) = ask(router.clone(), request).await;
+        let body: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(parts.status.as_u16(), 500);
+        assert_eq!(body["detail"], "An unexpected error occurred");
+        assert_eq!(body["error"]["type"], "server_error");
+        assert!(parts.headers.contains_key("x-request-id"));
+        assert!(parts.headers.contains_key("x-ratelimit-remaining"));
+        // A page may read what went wrong.
+        assert_eq!(parts.headers["access-control-allow-origin"], "http://page");
+        assert_eq!(api.0.metrics.chat_failures.get(), failures);
+    }
 }
 
 /// A value that a field of a request may be changed into.

@@ -9,7 +9,7 @@ use crate::engine::{Message, Role};
 /// The most messages of a request.
 const MAX_MESSAGES: usize = 64;
 
-/// The most characters of a message.
+/// The most characters of a message that is not an answer.
 const MAX_CHARS: usize = 8000;
 
 /// Fields that a message has elsewhere.
@@ -52,10 +52,11 @@ pub(super) fn messages(value: Value, max_prompt_chars: usize) -> Result<Vec<Mess
             format!("Prompt too large (>{max_prompt_chars} chars)"),
         ));
     }
-    match lengths
-        .iter()
-        .position(|length| !(1..=MAX_CHARS).contains(length))
-    {
+    // What this server said may come back, empty or long as it was.
+    let fits = |(message, length): (&Message, &usize)| {
+        message.role == Role::Assistant || (1..=MAX_CHARS).contains(length)
+    };
+    match messages.iter().zip(&lengths).position(|pair| !fits(pair)) {
         None => Ok(messages),
         Some(index) => Err(Invalid::value(
             &format!("messages[{index}].content"),

@@ -100,18 +100,25 @@ pub struct LogprobContent {
 pub struct TopLogprob {
     pub token: String,
     pub logprob: f32,
-    pub bytes: Vec<u8>,
+    /// Nothing if it stands for no text.
+    pub bytes: Option<Vec<u8>>,
 }
 
 impl TopLogprob {
-    /// A token by its bytes, which need not be whole characters.
-    pub fn new(bytes: &[u8], logprob: f32) -> Self {
+    /// A token by its bytes, which need not be whole characters; by its name if
+    /// it has none.
+    pub fn new(bytes: &[u8], name: impl FnOnce() -> String, logprob: f32) -> Self {
+        let is_text = !bytes.is_empty();
         /// As OpenAI has it, since JSON knows no infinity.
         const IMPOSSIBLE: f32 = -9999.0;
         Self {
-            token: String::from_utf8_lossy(bytes).into_owned(),
+            token: if is_text {
+                String::from_utf8_lossy(bytes).into_owned()
+            } else {
+                name()
+            },
             logprob: if logprob.is_finite() { logprob } else { IMPOSSIBLE },
-            bytes: bytes.to_vec(),
+            bytes: is_text.then(|| bytes.to_vec()),
         }
     }
 }

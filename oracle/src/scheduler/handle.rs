@@ -183,8 +183,8 @@ impl Handle {
         }
         self.shared.sweep(&mut state, now);
         // All that a job can cause fits, so that the engine never waits for a
-        // reader: at most one event for each token, and what ends the answers.
-        let (sender, events) = mpsc::channel(answers * (limit + 2) + 1);
+        // reader: at most one event for each token, and what begins and ends it.
+        let (sender, events) = mpsc::channel(answers * (limit + 2) + 2);
         let asked = Asked {
             job,
             limit,

@@ -170,6 +170,7 @@ impl Owner {
             .metrics
             .prompt_tokens
             .inc_by(asked.job.prompt.len() as u64);
+        super::handle::tell(&asked.events, Event::Begun);
         let first = AnswerId(self.next_answer);
         let request = Request::new(asked, self.engine.open(), first);
         self.next_answer += request.choices().len() as u64;

@@ -52,9 +52,10 @@ impl Bench {
         self.handle.submit(job.clone()).unwrap()
     }
 
-    /// Submits a job, and waits for its first event.
+    /// Submits a job, and waits for the first event of its answers.
     fn begin(&self, job: &Job) -> (Ticket, Event) {
         let mut ticket = self.submit(job);
+        assert_eq!(ticket.events.blocking_recv(), Some(Event::Begun));
         let event = ticket.events.blocking_recv().expect("a job has events");
         (ticket, event)
     }

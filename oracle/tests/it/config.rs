@@ -40,6 +40,18 @@ fn a_bad_value_is_one_line_that_names_the_variable_the_value_and_the_remedy() {
 }
 
 #[test]
+fn a_manager_without_its_secret_is_told_before_the_model_is_loaded() {
+    let variables = [
+        ("ORACLE_MODEL", concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")),
+        ("ORACLE_LISTEN", "127.0.0.1:0"),
+        ("SHARDMAN_URL", "http://127.0.0.1:7878"),
+    ];
+    let (code, _, error) = run(&["serve"], &variables);
+    assert_eq!((code, error.lines().count()), (78, 1), "{error}");
+    assert!(error.contains("SECRET is not set"), "{error}");
+}
+
+#[test]
 fn a_missing_model_says_what_to_do() {
     for variables in [vec![], vec![("ORACLE_MODEL", "")]] {
         let (code, _, error) = run(&["serve"], &variables);

@@ -127,11 +127,15 @@ fn the_models_are_listed_and_found() {
         (&json!("shard-network"), &json!([]))
     );
     assert_eq!(&oracle.get("/v1/models/shard-hybrid").json(), model);
-    let unknown = oracle.get("/v1/models/gpt-4");
-    assert_eq!(
-        (unknown.status, unknown.code().as_str()),
-        (404, "model_not_found")
-    );
+    // Whatever is asked for, text or not.
+    for other in ["gpt-4", "%ff", "%00", "%", "a%20b"] {
+        let unknown = oracle.get(&format!("/v1/models/{other}"));
+        assert_eq!(
+            (unknown.status, unknown.code().as_str()),
+            (404, "model_not_found"),
+            "{other}"
+        );
+    }
     let unknown = oracle.ask("hi", json!({"model": "gpt-4"}));
     assert_eq!(
         (unknown.status, unknown.code().as_str()),

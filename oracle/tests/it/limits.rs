@@ -69,14 +69,61 @@ fn every_answer_tells_what_is_left_and_looking_costs_nothing() {
     assert_eq!(left(&call("PUT", "/v1/models", &alpha)), (3, 1));
     assert_eq!(left(&call("GET", "/v1/nothing", &alpha)), (3, 0));
     assert_eq!(call("GET", "/v1/models", &alpha).status, 429);
-    assert_eq!(left(&call("GET", "/health", &alpha)), (3, 0));
+    // Where no key is asked for, a good one shows nothing.
+    assert_eq!(left(&call("GET", "/health", &alpha)), (3, 3));
     assert_eq!(left(&call("GET", "/v1/models", &beta)), (3, 2));
-    // Whoever guesses keys is stopped.
-    let statuses: Vec<u16> = (0..4)
-        .map(|_| call("GET", "/v1/models", &[("X-API-Key", "guess")]).status)
-        .collect();
+    // Without a key it is the address that is counted.
+    let statuses: Vec<u16> = (0..4).map(|_| call("GET", "/v1/models", &[]).status).collect();
     assert_eq!(statuses, [401, 401, 401, 429]);
     assert_eq!(left(&call("GET", "/v1/models", &beta)), (3, 1));
+}
+
+#[test]
+fn who_guesses_keys_is_not_told_which_one_is_good() {
+    for limit in ["2", "0"] {
+        let oracle = Oracle::start(&[
+            ("SHARD_API_KEYS", "alpha,long-enough"),
+            ("SHARD_RATE_LIMIT_PER_MINUTE", limit),
+        ]);
+        let try_key = |key: &str| {
+            oracle
+                .connect()
+                .call("GET", "/v1/models", &[("X-API-Key", key)], None)
+        };
+        let mut wrong = 0;
+        let stopped = loop {
+            let answer = try_key("guess");
+            if answer.status == 429 {
+                break answer;
+            }
+            assert_eq!(answer.status, 401);
+            wrong += 1;
+            assert!(wrong < 50, "there is no limit");
+        };
+        println!("{wrong} wrong keys were looked at");
+        assert!(wrong >= 10);
+        // Past the limit a good key looks like any other.
+        let told = |answer: &Response| {
+            let headers = ["x-ratelimit-limit", "x-ratelimit-remaining"];
+            let headers = headers.map(|name| answer.header(name).map(str::to_owned));
+            (answer.status, answer.body.clone(), headers)
+        };
+        let good = try_key("alpha");
+        assert_eq!(told(&good), told(&stopped));
+        let retry_after = good.number("retry-after");
+        assert!((1..=6).contains(&retry_after), "{retry_after}");
+        let bearer = [("Authorization", "Bearer long-enough")];
+        assert_eq!(
+            oracle.connect().call("GET", "/v1/models", &bearer, None).status,
+            429
+        );
+        let looked = oracle.metric("shard_auth_failures_total");
+        assert!(looked >= f64::from(wrong + 3), "{looked}");
+        assert_eq!(oracle.get("/health").status, 200);
+        let served = || (try_key("alpha").status == 200).then_some(());
+        eventually(seconds(20.0), "a good key is good again", served);
+        assert!(oracle.log().contains("1 of the keys in SHARD_API_KEYS"));
+    }
 }
 
 #[test]
@@ -245,7 +292,8 @@ fn a_full_queue_says_when_to_come_back() {
 
 #[test]
 fn who_waits_too_long_is_told_so() {
-    let oracle = Oracle::start(&[("ORACLE_ANSWERS", "1"), ("ORACLE_QUEUE_SECONDS", "0.5")]);
+    // Longer than a reader would wait for a first word.
+    let oracle = Oracle::start(&[("ORACLE_ANSWERS", "1"), ("ORACLE_QUEUE_SECONDS", "4")]);
     let slow = "!long! !slow=20ms!";
     let _running = oracle.stream(slow, json!({"max_tokens": 2000}));
     for fields in [json!({}), json!({"stream": true})] {

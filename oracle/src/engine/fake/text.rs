@@ -139,6 +139,14 @@ impl Text for FakeText {
         self.bytes.get(token as usize).map_or(&[], Vec::as_slice)
     }
 
+    fn name(&self, token: Token) -> String {
+        match token {
+            END => "<end>".to_owned(),
+            SYSTEM | USER | ASSISTANT => format!("<role {token}>"),
+            _ => String::from_utf8_lossy(self.bytes(token)).into_owned(),
+        }
+    }
+
     fn is_end(&self, token: Token) -> bool {
         token == END
     }

@@ -66,6 +66,10 @@ impl Text for LlamaText {
         self.tokenizer.bytes(token)
     }
 
+    fn name(&self, token: Token) -> String {
+        self.tokenizer.text(token).to_owned()
+    }
+
     fn is_end(&self, token: Token) -> bool {
         self.ends.contains(&token)
     }

@@ -117,7 +117,7 @@ impl Tokenizer {
 
     /// A token's own text, as the file writes it.
     pub(super) fn text(&self, token: Token) -> &str {
-        &self.texts[token as usize]
+        self.texts.get(token as usize).map_or("", String::as_str)
     }
 
     /// The control token that is written so.

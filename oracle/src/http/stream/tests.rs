@@ -151,7 +151,7 @@ async fn probabilities_are_finite_numbers_with_their_bytes() {
     let logprob = Logprob {
         token: 104,
         logprob: -0.5,
-        top: vec![(104, -0.5), (105, f32::NEG_INFINITY)],
+        top: vec![(104, -0.5), (105, f32::NEG_INFINITY), (0, -3.0)],
     };
     let event = Event::Text {
         choice: 0,
@@ -162,6 +162,11 @@ async fn probabilities_are_finite_numbers_with_their_bytes() {
     let content = &parsed(&got[1])["choices"][0]["logprobs"]["content"][0];
     assert_eq!(content["logprob"], -0.5);
     assert_eq!(content["top_logprobs"][1]["logprob"], -9999.0);
+    // What stands for no text has a name.
+    assert_eq!(
+        content["top_logprobs"][2],
+        json!({"token": "<end>", "logprob": -3.0, "bytes": null})
+    );
     let bytes = FakeText::new().bytes(104).to_vec();
     assert_eq!(content["bytes"], json!(bytes));
     assert_eq!(content["token"], json!(String::from_utf8_lossy(&bytes)));
@@ -221,4 +226,62 @@ async fn a_stream_that_is_broken_off_says_so_and_a_reader_that_leaves_drops_the_
     assert!(!sender.is_closed());
     drop(left);
     assert!(sender.is_closed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_status_waits_for_the_requests_turn() {
+    let refusal = || scheduler::Refusal::Waited {
+        retry_after: Duration::from_secs(7),
+    };
+    // Told too late for a status of its own, and just in time.
+    for (after, is_told) in [(TURN_TIME + TURN_TIME / 10, false), (TURN_TIME / 10 * 9, true)] {
+        let (sender, events) = mpsc::channel(4);
+        let mut ticket = Ticket { events };
+        let refused = async {
+            tokio::time::sleep_until(Instant::now() + after).await;
+            drop(sender.send(Event::Refused(refusal())).await);
+        };
+        let (first, ()) = tokio::join!(first_of(&mut ticket), refused);
+        match first {
+            Err(Refusal::NotTaken(told)) => assert!(is_told && told == refusal()),
+            Ok(None) => assert!(!is_told),
+            other => panic!("{other:?}"),
+        }
+    }
+    // Its turn has come: a first word is waited for, but not for long.
+    let (sender, events) = mpsc::channel(4);
+    let mut ticket = Ticket { events };
+    let began = Instant::now();
+    sender.try_send(Event::Begun).unwrap();
+    assert!(matches!(first_of(&mut ticket).await, Ok(None)));
+    assert_eq!(began.elapsed(), FIRST_TEXT_TIME);
+    sender.try_send(said(0, "x")).unwrap();
+    assert!(matches!(
+        first_of(&mut ticket).await,
+        Ok(Some(Event::Text { .. }))
+    ));
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_while_it_waits_counts_as_a_failure() {
+    for (event, expected) in [
+        (Event::Refused(scheduler::Refusal::Broken), 1),
+        (Event::Failed("no power".into()), 1),
+        (Event::Refused(scheduler::Refusal::Stopping), 0),
+        (finished(0, Finish::Stop, 0), 0),
+    ] {
+        let (sender, events) = mpsc::channel(4);
+        sender.try_send(event).unwrap();
+        let failures = prometheus::IntCounter::new("failures", "failures").unwrap();
+        let counted = failures.clone();
+        let body = body(
+            Ticket { events },
+            teller(1, false, false),
+            None,
+            CancellationToken::new(),
+            move || counted.inc(),
+        );
+        to_bytes(body, usize::MAX).await.unwrap();
+        assert_eq!(failures.get(), expected);
+    }
 }

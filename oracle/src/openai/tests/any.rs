@@ -3,8 +3,9 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::super::Kind;
 use super::super::parse;
-use super::{LIMITS, with};
+use super::{LIMITS, refused, saying, with};
 
 /// Any JSON at all, with the names that mean something among its own.
 fn any_json() -> impl Strategy<Value = Value> {
@@ -79,4 +80,13 @@ proptest! {
             prop_assert!(!invalid.message.is_empty());
         }
     }
+}
+
+#[test]
+fn an_answer_of_ours_may_come_back_whatever_became_of_it() {
+    let answer = |count| saying(json!([{"role": "assistant", "content": "x".repeat(count)}]));
+    for count in [0, 8001, 16_000] {
+        assert_eq!(answer(count).unwrap().messages[0].content.len(), count);
+    }
+    refused(answer(16_001), Kind::PromptTooLarge, "messages");
 }

@@ -143,7 +143,7 @@ fn a_long_prompt_lets_running_answers_go_on() {
             ..job("")
         }),
     );
-    while prompt.events.try_recv().is_err() {
+    while !matches!(prompt.events.try_recv(), Ok(Event::Text { .. })) {
         running.events.blocking_recv().unwrap();
         events += 1;
     }

@@ -52,6 +52,7 @@ pub(super) fn collect(mut ticket: Ticket) -> Whole {
     let mut choices: BTreeMap<u32, Choice> = BTreeMap::new();
     while let Some(event) = ticket.events.blocking_recv() {
         match event {
+            Event::Begun => assert!(choices.is_empty(), "an answer begins before it is told"),
             Event::Text {
                 choice,
                 text,
