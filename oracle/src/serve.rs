@@ -24,8 +24,10 @@ use crate::scouts::Scouts;
 use crate::slot::SlotError;
 
 mod hold;
+mod hopeless;
 
 use hold::Hold;
+use hopeless::Hopeless;
 
 /// Threads that serve HTTP. The model has threads of its own.
 const HTTP_THREADS: usize = 2;
@@ -33,7 +35,7 @@ const HTTP_THREADS: usize = 2;
 /// How often it is looked whether the model still computes.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// How long a broken oracle still tells everybody why, before it ends so that
+/// How long a hopeless oracle still tells everybody why, before it ends so that
 /// it is started anew.
 const BROKEN_TIME: Duration = Duration::from_secs(5);
 
@@ -202,14 +204,7 @@ async fn end(
         () = signals.asked_to_stop() => Ok(()),
         () = ended.cancelled() => Ok(()),
         error = hold.lost() => Err(error.into()),
-        () = broken(scheduler) => {
-            error!("the model has stopped computing; the oracle ends in {} seconds", BROKEN_TIME.as_secs());
-            tokio::select! {
-                () = tokio::time::sleep(BROKEN_TIME) => {}
-                () = signals.asked_to_stop() => {}
-            }
-            Err(Failed::internal("the model has stopped computing"))
-        }
+        why = hopeless(scheduler) => Err(Failed::internal(why.to_string())),
     };
     info!("stopping: open answers have {} seconds", grace.as_secs_f32());
     hold.stopping();
@@ -229,10 +224,19 @@ async fn end(
     outcome
 }
 
-/// Returns when the engine's thread has died.
-async fn broken(scheduler: &Handle) {
-    while !scheduler.standing().broken {
+/// Returns when the model has been hopeless for a while.
+async fn hopeless(scheduler: &Handle) -> Hopeless {
+    loop {
         tokio::time::sleep(LOOK).await;
+        let Some(why) = Hopeless::of(&scheduler.standing()) else {
+            continue;
+        };
+        error!("{why}; the oracle ends in {} seconds", BROKEN_TIME.as_secs());
+        tokio::time::sleep(BROKEN_TIME).await;
+        if let Some(why) = Hopeless::of(&scheduler.standing()) {
+            return why;
+        }
+        info!("the model computes again");
     }
 }
 

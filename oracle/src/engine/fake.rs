@@ -41,6 +41,8 @@ pub struct FakeSettings {
     pub row_exact: bool,
     /// Tells models apart.
     pub salt: u64,
+    /// Every pass fails.
+    pub fails: bool,
 }
 
 impl Default for FakeSettings {
@@ -53,6 +55,7 @@ impl Default for FakeSettings {
             memory: 2,
             row_exact: true,
             salt: 0,
+            fails: false,
         }
     }
 }
@@ -258,7 +261,11 @@ impl Engine for FakeEngine {
         let rows: usize = feeds.iter().map(|feed| feed.tokens.len()).sum();
         let mut time = self.settings.per_pass + self.settings.per_row * rows as u32;
         let mut values = Vec::new();
-        let mut outcome = Ok(());
+        let mut outcome = if self.settings.fails {
+            Err(EngineError("every pass fails".into()))
+        } else {
+            Ok(())
+        };
         for feed in feeds {
             match self.append(feed, rows, &mut values) {
                 Ok(slow) => time += slow,

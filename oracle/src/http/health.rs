@@ -61,7 +61,7 @@ pub(super) async fn health(State(api): State<Api>) -> Response {
     let standing = shared.parts.scheduler.standing();
     let manager = shared.parts.network.manager();
     let flaw = flaw(&standing, api.is_draining());
-    let is_well = !matches!(flaw, Some(Flaw::Broken | Flaw::Stuck));
+    let is_well = !matches!(flaw, Some(Flaw::Broken | Flaw::Failing | Flaw::Stuck));
     ok(&Health {
         status: if is_well { "ok" } else { "error" },
         idle: standing.active == 0 && standing.queued == 0,
@@ -124,6 +124,7 @@ pub(super) async fn ready(State(api): State<Api>) -> Result<Response, Refusal> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Flaw {
     Broken,
+    Failing,
     Stuck,
     Stopping,
 }
@@ -132,6 +133,7 @@ impl Flaw {
     const fn in_words(self) -> &'static str {
         match self {
             Self::Broken => "the model has stopped computing",
+            Self::Failing => "one pass of the model after the other fails",
             Self::Stuck => "the model has not finished a pass for 30 seconds, and requests wait",
             Self::Stopping => "the server is stopping",
         }
@@ -142,6 +144,8 @@ impl Flaw {
 fn flaw(standing: &Standing, is_draining: bool) -> Option<Flaw> {
     if standing.broken {
         Some(Flaw::Broken)
+    } else if standing.failing {
+        Some(Flaw::Failing)
     } else if standing.stalled_for >= STUCK {
         Some(Flaw::Stuck)
     } else if is_draining || standing.stopping || standing.stopped {
@@ -167,6 +171,7 @@ mod tests {
             stopping: false,
             stopped: false,
             broken: false,
+            failing: false,
             idle_for: Duration::ZERO,
         };
         assert_eq!(flaw(&well, false), None);
@@ -180,6 +185,8 @@ mod tests {
         assert_eq!(flaw(&bad, false), Some(Flaw::Stopping));
         bad.stalled_for = STUCK;
         assert_eq!(flaw(&bad, true), Some(Flaw::Stuck));
+        bad.failing = true;
+        assert_eq!(flaw(&bad, true), Some(Flaw::Failing));
         bad.broken = true;
         assert_eq!(flaw(&bad, true), Some(Flaw::Broken));
     }

@@ -39,8 +39,10 @@ pub struct Standing {
     pub stopping: bool,
     /// The engine's thread has ended as it should.
     pub stopped: bool,
-    /// The engine's thread has died.
+    /// The engine's thread has died, or its first passes failed.
     pub broken: bool,
+    /// One pass after the other fails, or says nothing that can be read.
+    pub failing: bool,
     /// How long there has been nothing to do.
     pub idle_for: Duration,
 }
@@ -79,6 +81,7 @@ pub(super) struct State {
     pub(super) stopping: bool,
     pub(super) stopped: bool,
     pub(super) broken: bool,
+    pub(super) failing: bool,
 }
 
 impl State {
@@ -115,6 +118,7 @@ pub(super) fn start(
             stopping: false,
             stopped: false,
             broken: false,
+            failing: false,
         }),
         wake: Condvar::new(),
         facts: model.engine.facts().clone(),
@@ -224,6 +228,7 @@ impl Handle {
             stopping: state.stopping,
             stopped: state.stopped,
             broken: state.broken,
+            failing: state.failing,
             idle_for: since(false, state.since),
         }
     }

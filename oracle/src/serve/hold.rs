@@ -1,6 +1,6 @@
 //! The oracle's own slot: where a manager runs it, it holds one of the pool
-//! that it was started for. It says nothing while the engine is stuck, so that
-//! the manager replaces it.
+//! that it was started for. It says nothing while the engine is stuck or fails,
+//! so that the manager replaces it.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -100,5 +100,5 @@ impl Hold {
 
 fn is_well(engine: &Handle) -> bool {
     let standing = engine.standing();
-    !standing.broken && standing.stalled_for < STUCK
+    !standing.broken && !standing.failing && standing.stalled_for < STUCK
 }

@@ -313,3 +313,32 @@ fn an_engine_that_gets_on_is_not_taken_for_one_that_does_not() {
         began.elapsed() > Duration::from_millis(400) && standing.stalled_for < Duration::from_millis(100)
     });
 }
+
+#[test]
+fn a_model_whose_passes_always_fail_is_failing_until_a_row_is_good() {
+    let bench = Bench::new(&FakeSettings::default(), Settings::default());
+    let fail = |trouble: &str| {
+        let failed = collect(bench.submit(&job(trouble)));
+        assert!(matches!(failed, Whole::Failed(_)), "{failed:?}");
+        bench.until_idle();
+        bench.handle.standing().failing
+    };
+    assert!(!fail("!fail-after=0!"));
+    assert!(!fail("!nan-after=0!"));
+    assert!(fail("!fail-after=0!"), "the third one in a row");
+    assert!(fail("!nan-after=0!"));
+    collect(bench.submit(&job("and now?")));
+    bench.until_idle();
+    assert!(!bench.handle.standing().failing);
+}
+
+#[test]
+fn a_model_that_cannot_be_measured_is_broken() {
+    let fake = FakeSettings {
+        fails: true,
+        ..FakeSettings::default()
+    };
+    let bench = Bench::new(&fake, Settings::default());
+    until("the end of the thread", || bench.handle.standing().broken);
+    assert_eq!(bench.handle.submit(job("late")).unwrap_err(), Refusal::Broken);
+}
