@@ -3,12 +3,14 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 
 use super::error::{Refusal, ok};
+use super::limit::Client;
 use super::{Api, MODEL_ID, body, request_id, seconds_since_1970, stream};
 use crate::engine::{Message, Text, Token};
 use crate::openai::{
@@ -32,18 +34,19 @@ pub(super) struct Heading {
 
 pub(super) async fn completions(
     State(api): State<Api>,
+    Extension(client): Extension<Client>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
     api.0.metrics.chat_requests.inc();
-    let answered = answer(&api, &headers, body).await;
+    let answered = answer(&api, client, &headers, body).await;
     if answered.as_ref().is_err_and(Refusal::is_failure) {
         api.0.metrics.chat_failures.inc();
     }
     answered
 }
 
-async fn answer(api: &Api, headers: &HeaderMap, body: Body) -> Result<Response, Refusal> {
+async fn answer(api: &Api, client: Client, headers: &HeaderMap, body: Body) -> Result<Response, Refusal> {
     let request = {
         let body = body::read(headers, body, &api.0.large_bodies).await?;
         parse(&body, &api.limits())?
@@ -60,7 +63,7 @@ async fn answer(api: &Api, headers: &HeaderMap, body: Body) -> Result<Response, 
         has_logprobs: request.logprobs.is_some(),
     };
     let (is_stream, include_usage) = (request.stream, request.include_usage);
-    let ticket = api.0.parts.scheduler.submit(job(request, prompt, seed))?;
+    let ticket = api.0.parts.scheduler.submit(job(client, request, prompt, seed))?;
     if is_stream {
         return stream::answer(api, heading, ticket, include_usage).await;
     }
@@ -82,8 +85,9 @@ async fn prompt(api: &Api, messages: Vec<Message>) -> Result<Vec<Token>, Refusal
         .map_err(|error| Refusal::Template(error.to_string()))
 }
 
-fn job(request: ChatRequest, prompt: Vec<Token>, seed: i64) -> Job {
+fn job(client: Client, request: ChatRequest, prompt: Vec<Token>, seed: i64) -> Job {
     Job {
+        client: client.number(),
         prompt,
         sampling: Sampling {
             temperature: request.temperature,

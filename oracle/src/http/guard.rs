@@ -21,7 +21,7 @@ pub(super) fn is_guarded(path: &str) -> bool {
 }
 
 /// Lets a request in, or refuses it; either way the answer tells what is left.
-pub(super) async fn guard(State(api): State<Api>, request: Request, next: Next) -> Response {
+pub(super) async fn guard(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     let entry = api.0.settings.keys.entry(request.headers());
     let client = match entry {
         Entry::Key(place) => Client::Key(place),
@@ -48,6 +48,7 @@ pub(super) async fn guard(State(api): State<Api>, request: Request, next: Next) 
         debug!("a request without a good key was refused");
         return told(Refusal::WrongKey.into_response(), standing);
     }
+    request.extensions_mut().insert(client);
     told(next.run(request).await, standing)
 }
 

@@ -145,7 +145,8 @@ impl Handle {
     /// # Errors
     ///
     /// If the prompt leaves no room for an answer, the job could not fit even
-    /// alone, too many wait, or the server stops or is broken.
+    /// alone, too many wait or its client has too many, its turn would come
+    /// too late, or the server stops or is broken.
     pub fn submit(&self, job: Job) -> Result<Ticket, Refusal> {
         let Facts {
             context_tokens: context,
@@ -189,6 +190,8 @@ impl Handle {
         // All that a job can cause fits, so that the engine never waits for a
         // reader: at most one event for each token, and what ends the answers.
         let (sender, events) = mpsc::channel(answers * (limit + 2) + 1);
+        let client = job.client;
+        let free = self.shared.settings.answers.saturating_sub(state.rows);
         let asked = Asked {
             job,
             limit,
@@ -197,7 +200,7 @@ impl Handle {
         };
         state
             .line
-            .join(asked, need, now)
+            .join(asked, client, need, free, now)
             .map_err(|retry_after| Refusal::Full { retry_after })?;
         state.note(now);
         self.shared.metrics.queue.set(state.line.len() as i64);
