@@ -233,6 +233,10 @@ impl Owner {
             let mut answer = Answer::new(choice, request, sequence, now);
             let next = answer.take(row, &mut self.sampler, self.text.as_ref());
             request.is_unreadable |= next.is_none();
+            self.shared
+                .metrics
+                .completion_tokens
+                .inc_by(answer.written() as u64);
             request.answers.push(answer);
         }
         !request.is_unreadable
@@ -267,6 +271,10 @@ impl Owner {
             let whole = answer.finish.is_some();
             self.speculation.verdict(answer.id, checked, accepted, whole);
         }
+        self.shared
+            .metrics
+            .completion_tokens
+            .inc_by((answer.tokens.len() - base) as u64);
         let gap = now.saturating_duration_since(answer.last_at);
         self.shared.metrics.token_gap_seconds.observe(gap.as_secs_f64());
         answer.last_at = now;
@@ -289,10 +297,6 @@ impl Owner {
             }
             let whole = answer.finish.is_some();
             if whole {
-                self.shared
-                    .metrics
-                    .completion_tokens
-                    .inc_by(answer.written() as u64);
                 self.speculation.close(answer.id);
                 self.engine.close(answer.sequence);
             } else {
