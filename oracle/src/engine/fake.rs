@@ -34,6 +34,7 @@ pub struct FakeSettings {
     pub per_row: Duration,
     pub context_tokens: usize,
     pub kv_bytes_per_token: usize,
+    pub kv_block_tokens: usize,
     /// Logits are a hash of so many last tokens. With few of them answers soon
     /// go in circles, which n-grams can guess.
     pub memory: usize,
@@ -52,6 +53,7 @@ impl Default for FakeSettings {
             per_row: Duration::ZERO,
             context_tokens: 4096,
             kv_bytes_per_token: 1024,
+            kv_block_tokens: 1,
             memory: 2,
             row_exact: true,
             salt: 0,
@@ -118,6 +120,7 @@ impl FakeEngine {
                 vocabulary: VOCABULARY,
                 context_tokens: settings.context_tokens,
                 kv_bytes_per_token: settings.kv_bytes_per_token,
+                kv_block_tokens: settings.kv_block_tokens,
                 row_exact: settings.row_exact,
             },
             settings,

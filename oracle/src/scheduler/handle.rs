@@ -148,11 +148,8 @@ impl Handle {
     /// alone, too many wait or its client has too many, its turn would come
     /// too late, or the server stops or is broken.
     pub fn submit(&self, job: Job) -> Result<Ticket, Refusal> {
-        let Facts {
-            context_tokens: context,
-            kv_bytes_per_token,
-            ..
-        } = self.shared.facts;
+        let facts = &self.shared.facts;
+        let context = facts.context_tokens;
         let prompt = job.prompt.len();
         if prompt == 0 {
             return Err(Refusal::Empty);
@@ -168,7 +165,7 @@ impl Handle {
         let answers = job.choices.max(1) as usize;
         let need = Need {
             answers,
-            kv_bytes: answers * (prompt + limit) * kv_bytes_per_token,
+            kv_bytes: answers * facts.kv_bytes(prompt + limit),
         };
         let budget = self.shared.settings.kv_budget;
         if need.kv_bytes > budget {

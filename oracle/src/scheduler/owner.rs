@@ -149,11 +149,11 @@ impl Owner {
 
     fn room(&self) -> Room {
         let facts = self.shared.facts();
-        let reserved: usize = self.requests.iter().map(Request::reserved_tokens).sum();
+        let reserved = |request: &Request| request.places() * facts.kv_bytes(request.reserved_tokens());
         Room {
             taken_answers: self.requests.iter().map(Request::places).sum(),
             answers: self.shared.settings().answers,
-            taken_kv_bytes: reserved * facts.kv_bytes_per_token,
+            taken_kv_bytes: self.requests.iter().map(reserved).sum(),
             kv_bytes: self.shared.settings().kv_budget,
         }
     }
