@@ -35,6 +35,9 @@ const HTTP_THREADS: usize = 2;
 /// How often it is looked whether the model still computes.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// The same, while it is being measured, which usually takes a moment.
+const LOOK_WHILE_MEASURED: Duration = Duration::from_millis(10);
+
 /// How long a hopeless oracle still tells everybody why, before it ends so that
 /// it is started anew.
 const BROKEN_TIME: Duration = Duration::from_secs(5);
@@ -142,6 +145,20 @@ async fn serve(args: ServeArgs) -> Result<(), Failed> {
     let scouts = scouts(&args, settings.draft_limit, &registry, &gone)?;
     scouts.admit(&facts);
     let scheduler = scheduler::start(model, drafters(&scouts), settings, &registry);
+    hold.watch(&scheduler);
+    tokio::select! {
+        () = measured(&scheduler) => {}
+        () = signals.asked_to_stop() => {
+            scheduler.stop();
+            hold.release().await;
+            return Ok(());
+        }
+        error = hold.lost() => return Err(error.into()),
+        why = hopeless(&scheduler) => {
+            hold.release().await;
+            return Err(Failed::internal(why.to_string()));
+        }
+    }
     tokio::spawn(scouts.clone().run());
     let network = Arc::new(scouts.clone());
     let parts = Parts {
@@ -166,7 +183,7 @@ async fn serve(args: ServeArgs) -> Result<(), Failed> {
         warn!("everybody who reaches {listens} may ask: set SHARD_API_KEYS");
     }
     say(listens);
-    hold.ready(&scheduler);
+    hold.ready();
     let outcome = end(
         &mut signals,
         &scheduler,
@@ -222,6 +239,13 @@ async fn end(
     }
     info!("stopped");
     outcome
+}
+
+/// Returns when it is known how long passes take.
+async fn measured(scheduler: &Handle) {
+    while !scheduler.standing().measured {
+        tokio::time::sleep(LOOK_WHILE_MEASURED).await;
+    }
 }
 
 /// Returns when the model has been hopeless for a while.

@@ -167,6 +167,7 @@ mod tests {
             rows: 0,
             kv_bytes: 0,
             kv_budget: 0,
+            measured: true,
             stalled_for: Duration::ZERO,
             stopping: false,
             stopped: false,

@@ -33,7 +33,10 @@ pub struct Standing {
     /// Memory that running requests have reserved, of `kv_budget`.
     pub kv_bytes: usize,
     pub kv_budget: usize,
-    /// How long the engine has not finished a pass while work waits.
+    /// Whether it is known how long passes take: what is submitted before waits.
+    pub measured: bool,
+    /// How long the engine has not finished a pass while work waits, or while it
+    /// is being measured.
     pub stalled_for: Duration,
     /// It takes no more requests, and ends when it has answered those it has.
     pub stopping: bool,
@@ -73,6 +76,7 @@ pub(super) struct State {
     pub(super) active: usize,
     pub(super) rows: usize,
     pub(super) kv_bytes: usize,
+    pub(super) measured: bool,
     /// When a pass ended, or work came after none.
     pub(super) progress: Instant,
     /// Since when there is work, without a pause; or since when there is none.
@@ -112,6 +116,7 @@ pub(super) fn start(
             active: 0,
             rows: 0,
             kv_bytes: 0,
+            measured: false,
             progress: now,
             busy: false,
             since: now,
@@ -224,7 +229,12 @@ impl Handle {
             rows: state.rows,
             kv_bytes: state.kv_bytes,
             kv_budget: self.shared.settings.kv_budget,
-            stalled_for: since(true, state.progress),
+            measured: state.measured,
+            stalled_for: if state.measured {
+                since(true, state.progress)
+            } else {
+                now.saturating_duration_since(state.progress)
+            },
             stopping: state.stopping,
             stopped: state.stopped,
             broken: state.broken,

@@ -85,7 +85,9 @@ impl Owner {
     }
 
     fn calibrate(&mut self) -> Result<(), EngineError> {
-        self.costs = calibrate::measure(self.engine.as_mut())?;
+        self.costs = calibrate::measure(self.engine.as_mut(), &|| {
+            self.shared.lock().progress = Instant::now();
+        })?;
         let ms = |rows| self.costs.seconds(rows) * 1000.0;
         info!(
             "a pass of 1, 4 and 16 rows takes {:.2}, {:.2} and {:.2} ms",
@@ -96,7 +98,12 @@ impl Owner {
         self.speculation.calibrated(&self.costs);
         let answers = self.shared.settings().answers.max(1);
         let interval = self.costs.seconds(answers) * USUAL_TOKENS / answers as f64;
-        self.shared.lock().line.expect_interval(interval);
+        let mut state = self.shared.lock();
+        state.line.expect_interval(interval);
+        state.measured = true;
+        // Requests may have come meanwhile; to measure was no work of theirs.
+        self.busy_since = Instant::now();
+        state.progress = self.busy_since;
         Ok(())
     }
 

@@ -60,11 +60,17 @@ impl Hold {
         })))
     }
 
-    /// Requests can be answered.
-    pub(super) fn ready(&self, engine: &Handle) {
+    /// From now on it is this engine that must be well.
+    pub(super) fn watch(&self, engine: &Handle) {
         if let Some(held) = &self.0 {
             // There is one engine, so that it is set once.
             let _ = held.engine.set(engine.clone());
+        }
+    }
+
+    /// Requests can be answered.
+    pub(super) fn ready(&self) {
+        if let Some(held) = &self.0 {
             held.state.send_replace(ShardState::Ready);
         }
     }

@@ -45,6 +45,7 @@ mod tests {
             rows: 1,
             kv_bytes: 1,
             kv_budget: 1,
+            measured: true,
             stalled_for: Duration::from_secs(119),
             stopping: false,
             stopped: false,

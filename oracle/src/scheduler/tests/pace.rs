@@ -188,3 +188,31 @@ fn one_client_with_long_prompts_does_not_hold_up_another() {
         "those that had begun, and at most one more: {before}"
     );
 }
+
+#[test]
+fn to_be_measured_is_no_stall_and_no_work() {
+    let fake = FakeSettings {
+        per_pass: Duration::from_millis(60),
+        ..FakeSettings::default()
+    };
+    let began = Instant::now();
+    let bench = Bench::new(&fake, Settings::default());
+    assert!(!bench.handle.standing().measured);
+    let ticket = bench.submit(&Job {
+        max_tokens: 1,
+        ..job("early")
+    });
+    let mut longest = Duration::ZERO;
+    until("being measured", || {
+        let standing = bench.handle.standing();
+        longest = longest.max(standing.stalled_for);
+        standing.measured
+    });
+    println!(
+        "measured after {:?}, with {longest:?} between two passes",
+        began.elapsed()
+    );
+    assert!(longest * 2 < began.elapsed(), "each pass counts as progress");
+    collect(ticket);
+    bench.until_idle();
+}
