@@ -95,9 +95,18 @@ pub struct Facts {
     /// The most tokens that a sequence may have.
     pub context_tokens: usize,
     pub kv_bytes_per_token: usize,
+    /// Memory is taken for so many tokens at a time.
+    pub kv_block_tokens: usize,
     /// Whether a row's logits are the same bits whoever shares its pass, and
     /// however its sequence was cut into passes.
     pub row_exact: bool,
+}
+
+impl Facts {
+    /// The most that the keys and values of so many tokens take.
+    pub const fn kv_bytes(&self, tokens: usize) -> usize {
+        tokens.next_multiple_of(self.kv_block_tokens) * self.kv_bytes_per_token
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

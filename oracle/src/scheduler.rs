@@ -14,6 +14,7 @@ mod plan;
 mod queue;
 mod settings;
 mod speculate;
+mod trust;
 
 use std::time::Duration;
 
@@ -45,6 +46,8 @@ pub fn start(
 /// What is asked of the model.
 #[derive(Clone, Debug)]
 pub struct Job {
+    /// Whose it is: clients take turns.
+    pub client: u64,
     pub prompt: Vec<Token>,
     pub sampling: Sampling,
     /// The most tokens of each answer.

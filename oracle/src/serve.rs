@@ -25,8 +25,10 @@ use crate::scouts::Scouts;
 use crate::slot::SlotError;
 
 mod hold;
+mod hopeless;
 
 use hold::Hold;
+use hopeless::Hopeless;
 
 /// Threads that serve HTTP. The model has threads of its own.
 const HTTP_THREADS: usize = 2;
@@ -34,7 +36,10 @@ const HTTP_THREADS: usize = 2;
 /// How often it is looked whether the model still computes.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// How long a broken oracle still tells everybody why, before it ends so that
+/// The same, while it is being measured, which usually takes a moment.
+const LOOK_WHILE_MEASURED: Duration = Duration::from_millis(10);
+
+/// How long a hopeless oracle still tells everybody why, before it ends so that
 /// it is started anew.
 const BROKEN_TIME: Duration = Duration::from_secs(5);
 
@@ -191,6 +196,16 @@ impl Oracle {
         let settings = scheduler_settings(&args);
         scouts.admit(&facts);
         let scheduler = scheduler::start(model, drafters(&scouts), settings, &registry);
+        hold.watch(&scheduler);
+        tokio::select! {
+            () = measured(&scheduler) => {}
+            () = signals.asked_to_stop() => {
+                scheduler.stop();
+                return Ok(());
+            }
+            error = hold.lost() => return Err(error.into()),
+            why = hopeless(&scheduler) => return Err(Failed::internal(why.to_string())),
+        }
         tokio::spawn(scouts.clone().run());
         let parts = Parts {
             scheduler: scheduler.clone(),
@@ -220,7 +235,7 @@ impl Oracle {
             warn!("everybody who reaches {listens} may ask: set SHARD_API_KEYS");
         }
         say(listens);
-        hold.ready(&scheduler);
+        hold.ready();
         end(signals, &scheduler, hold, &ending, args.stop_seconds, &ended).await
     }
 }
@@ -239,14 +254,7 @@ async fn end(
         () = signals.asked_to_stop() => Ok(()),
         () = ended.cancelled() => Ok(()),
         error = hold.lost() => Err(error.into()),
-        () = broken(scheduler) => {
-            error!("the model has stopped computing; the oracle ends in {} seconds", BROKEN_TIME.as_secs());
-            tokio::select! {
-                () = tokio::time::sleep(BROKEN_TIME) => {}
-                () = signals.asked_to_stop() => {}
-            }
-            Err(Failed::internal("the model has stopped computing"))
-        }
+        why = hopeless(scheduler) => Err(Failed::internal(why.to_string())),
     };
     info!("stopping: open answers have {} seconds", grace.as_secs_f32());
     hold.stopping();
@@ -266,10 +274,26 @@ async fn end(
     outcome
 }
 
-/// Returns when the engine's thread has died.
-async fn broken(scheduler: &Handle) {
-    while !scheduler.standing().broken {
+/// Returns when it is known how long passes take.
+async fn measured(scheduler: &Handle) {
+    while !scheduler.standing().measured {
+        tokio::time::sleep(LOOK_WHILE_MEASURED).await;
+    }
+}
+
+/// Returns when the model has been hopeless for a while.
+async fn hopeless(scheduler: &Handle) -> Hopeless {
+    loop {
         tokio::time::sleep(LOOK).await;
+        let Some(why) = Hopeless::of(&scheduler.standing()) else {
+            continue;
+        };
+        error!("{why}; the oracle ends in {} seconds", BROKEN_TIME.as_secs());
+        tokio::time::sleep(BROKEN_TIME).await;
+        if let Some(why) = Hopeless::of(&scheduler.standing()) {
+            return why;
+        }
+        info!("the model computes again");
     }
 }
 

@@ -34,6 +34,7 @@ pub struct FakeSettings {
     pub per_row: Duration,
     pub context_tokens: usize,
     pub kv_bytes_per_token: usize,
+    pub kv_block_tokens: usize,
     /// Logits are a hash of so many last tokens. With few of them answers soon
     /// go in circles, which n-grams can guess.
     pub memory: usize,
@@ -41,6 +42,8 @@ pub struct FakeSettings {
     pub row_exact: bool,
     /// Tells models apart.
     pub salt: u64,
+    /// Every pass fails.
+    pub fails: bool,
 }
 
 impl Default for FakeSettings {
@@ -50,9 +53,11 @@ impl Default for FakeSettings {
             per_row: Duration::ZERO,
             context_tokens: 4096,
             kv_bytes_per_token: 1024,
+            kv_block_tokens: 1,
             memory: 2,
             row_exact: true,
             salt: 0,
+            fails: false,
         }
     }
 }
@@ -115,6 +120,7 @@ impl FakeEngine {
                 vocabulary: VOCABULARY,
                 context_tokens: settings.context_tokens,
                 kv_bytes_per_token: settings.kv_bytes_per_token,
+                kv_block_tokens: settings.kv_block_tokens,
                 row_exact: settings.row_exact,
             },
             settings,
@@ -258,7 +264,11 @@ impl Engine for FakeEngine {
         let rows: usize = feeds.iter().map(|feed| feed.tokens.len()).sum();
         let mut time = self.settings.per_pass + self.settings.per_row * rows as u32;
         let mut values = Vec::new();
-        let mut outcome = Ok(());
+        let mut outcome = if self.settings.fails {
+            Err(EngineError("every pass fails".into()))
+        } else {
+            Ok(())
+        };
         for feed in feeds {
             match self.append(feed, rows, &mut values) {
                 Ok(slow) => time += slow,

@@ -18,7 +18,6 @@ mod tokenizer;
 mod weights;
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -35,6 +34,12 @@ use weights::{Shape, Weights};
 
 /// Part of a fingerprint: changes whenever the same weights would give other bits.
 const ARITHMETIC: &str = "q8-1";
+/// Another part: sines, powers and logarithms are the platform's own.
+const TARGET: [&str; 3] = [
+    std::env::consts::ARCH,
+    std::env::consts::OS,
+    if cfg!(target_env = "musl") { "musl" } else { "" },
+];
 /// Rows that are computed at once; a longer feed is cut, which changes no bit.
 const MAX_ROWS: usize = 256;
 
@@ -121,11 +126,12 @@ fn read(file: &Gguf, threads: usize) -> Result<(Llama, text::LlamaText), Refusal
     let weights = Weights::read(file, &shape, &pool)?;
     let facts = Facts {
         name: file.text("general.name")?.unwrap_or("unnamed").to_owned(),
-        fingerprint: fingerprint(file.file()).map_err(Refusal::unreadable)?,
+        fingerprint: fingerprint(file.file(), TARGET).map_err(Refusal::unreadable)?,
         vocabulary_hash: text.vocabulary_hash(),
         vocabulary: shape.vocabulary,
         context_tokens: shape.context,
         kv_bytes_per_token: shape.kv_bytes_per_token(),
+        kv_block_tokens: kv::BLOCK,
         row_exact: false,
     };
     let mut engine = Llama {
@@ -141,9 +147,14 @@ fn read(file: &Gguf, threads: usize) -> Result<(Llama, text::LlamaText), Refusal
     Ok((engine, text))
 }
 
-/// Names the file's every bit, and how it is computed with.
-fn fingerprint(mut file: &File) -> io::Result<String> {
+/// Names the file's every bit, and what it is computed by.
+fn fingerprint(mut file: impl Read + Seek, target: [&str; 3]) -> io::Result<String> {
     let mut hash = Sha256::new_with_prefix(ARITHMETIC);
+    for part in target {
+        hash.update([0]);
+        hash.update(part);
+    }
+    hash.update([0]);
     let mut buffer = vec![0; 1 << 20];
     file.rewind()?;
     loop {

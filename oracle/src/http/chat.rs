@@ -8,7 +8,6 @@ use axum::body::Body;
 use axum::extract::{Extension, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
-use shardman_serve::Peer;
 
 use super::error::{Refusal, ok};
 use super::limit::Client;
@@ -40,20 +39,19 @@ pub(super) struct Heading {
 
 pub(super) async fn completions(
     State(api): State<Api>,
-    peer: Option<Extension<Peer>>,
+    Extension(client): Extension<Client>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Refusal> {
     api.0.metrics.chat_requests.inc();
-    let client = Client::of_address(peer.map(|Extension(peer)| peer.0));
-    let answered = answer(&api, &headers, body, client).await;
+    let answered = answer(&api, client, &headers, body).await;
     if answered.as_ref().is_err_and(Refusal::is_failure) {
         api.0.metrics.chat_failures.inc();
     }
     answered
 }
 
-async fn answer(api: &Api, headers: &HeaderMap, body: Body, client: Client) -> Result<Response, Refusal> {
+async fn answer(api: &Api, client: Client, headers: &HeaderMap, body: Body) -> Result<Response, Refusal> {
     let request = {
         let body = body::read(headers, body, client, &api.0.large_bodies).await?;
         parse(&body, &api.limits())?
@@ -70,7 +68,7 @@ async fn answer(api: &Api, headers: &HeaderMap, body: Body, client: Client) -> R
         has_logprobs: request.logprobs.is_some(),
     };
     let (is_stream, include_usage) = (request.stream, request.include_usage);
-    let ticket = api.0.parts.scheduler.submit(job(request, prompt, seed))?;
+    let ticket = api.0.parts.scheduler.submit(job(client, request, prompt, seed))?;
     if is_stream {
         return stream::answer(api, heading, ticket, include_usage).await;
     }
@@ -111,8 +109,9 @@ fn may_be_answered(api: &Api) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn job(request: ChatRequest, prompt: Vec<Token>, seed: i64) -> Job {
+fn job(client: Client, request: ChatRequest, prompt: Vec<Token>, seed: i64) -> Job {
     Job {
+        client: client.number(),
         prompt,
         sampling: Sampling {
             temperature: request.temperature,

@@ -25,7 +25,7 @@ pub(super) fn is_guarded(path: &str) -> bool {
 /// Lets a request in, or refuses it; either way the answer tells what is left.
 /// Where nobody needs a key, none is looked at: what is left would tell whether
 /// it is good.
-pub(super) async fn guard(State(api): State<Api>, request: Request, next: Next) -> Response {
+pub(super) async fn guard(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     let address = by_address(&request);
     if !is_guarded(request.uri().path()) {
         return told(next.run(request).await, api.standing(address));
@@ -61,6 +61,7 @@ pub(super) async fn guard(State(api): State<Api>, request: Request, next: Next) 
         debug!("a request without a key was refused");
         return told(Refusal::WrongKey.into_response(), standing);
     }
+    request.extensions_mut().insert(client);
     told(next.run(request).await, standing)
 }
 

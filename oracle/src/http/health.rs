@@ -62,7 +62,7 @@ pub(super) async fn health(State(api): State<Api>) -> Response {
     let standing = shared.parts.scheduler.standing();
     let manager = shared.parts.network.manager();
     let flaw = flaw(&standing, api.is_draining());
-    let is_well = !matches!(flaw, Some(Flaw::Broken | Flaw::Stuck));
+    let is_well = !matches!(flaw, Some(Flaw::Broken | Flaw::Failing | Flaw::Stuck));
     ok(&Health {
         status: if is_well { "ok" } else { "error" },
         idle: standing.active == 0 && standing.queued == 0,
@@ -129,6 +129,7 @@ pub(super) async fn ready(State(api): State<Api>) -> Result<Response, Refusal> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Flaw {
     Broken,
+    Failing,
     Stuck,
     Stopping,
 }
@@ -137,6 +138,7 @@ impl Flaw {
     const fn in_words(self) -> &'static str {
         match self {
             Self::Broken => "the model has stopped computing",
+            Self::Failing => "one pass of the model after the other fails",
             Self::Stuck => "the model has not finished a pass for 30 seconds, and requests wait",
             Self::Stopping => "the server is stopping",
         }
@@ -147,6 +149,8 @@ impl Flaw {
 fn flaw(standing: &Standing, is_draining: bool) -> Option<Flaw> {
     if standing.broken {
         Some(Flaw::Broken)
+    } else if standing.failing {
+        Some(Flaw::Failing)
     } else if standing.stalled_for >= STUCK {
         Some(Flaw::Stuck)
     } else if is_draining || standing.stopping || standing.stopped {
@@ -168,10 +172,12 @@ mod tests {
             rows: 0,
             kv_bytes: 0,
             kv_budget: 0,
+            measured: true,
             stalled_for: Duration::ZERO,
             stopping: false,
             stopped: false,
             broken: false,
+            failing: false,
             idle_for: Duration::ZERO,
         };
         assert_eq!(flaw(&well, false), None);
@@ -185,6 +191,8 @@ mod tests {
         assert_eq!(flaw(&bad, false), Some(Flaw::Stopping));
         bad.stalled_for = STUCK;
         assert_eq!(flaw(&bad, true), Some(Flaw::Stuck));
+        bad.failing = true;
+        assert_eq!(flaw(&bad, true), Some(Flaw::Failing));
         bad.broken = true;
         assert_eq!(flaw(&bad, true), Some(Flaw::Broken));
     }

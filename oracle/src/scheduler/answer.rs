@@ -75,9 +75,9 @@ impl Request {
         }
     }
 
-    /// Tokens whose memory is reserved.
+    /// Tokens whose memory is reserved for each answer.
     pub(super) fn reserved_tokens(&self) -> usize {
-        self.places() * (self.job.prompt.len() + self.limit)
+        self.job.prompt.len() + self.limit
     }
 
     pub(super) fn tell(&self, event: Event) {

@@ -13,19 +13,23 @@ const TRIES: usize = 9;
 /// What the sequence holds already: attention costs something too.
 const CONTEXT: usize = 32;
 
-/// Measures passes of several widths.
+/// Measures passes of several widths, and calls `passed` after each.
 ///
 /// # Errors
 ///
 /// If the model cannot compute.
-pub(super) fn measure(engine: &mut dyn Engine) -> Result<Costs, EngineError> {
+pub(super) fn measure(engine: &mut dyn Engine, passed: &dyn Fn()) -> Result<Costs, EngineError> {
     let sequence = engine.open();
-    let costs = try_widths(engine, sequence);
+    let costs = try_widths(engine, sequence, passed);
     engine.close(sequence);
     costs
 }
 
-fn try_widths(engine: &mut dyn Engine, sequence: SequenceId) -> Result<Costs, EngineError> {
+fn try_widths(
+    engine: &mut dyn Engine,
+    sequence: SequenceId,
+    passed: &dyn Fn(),
+) -> Result<Costs, EngineError> {
     let (vocabulary, room) = (engine.facts().vocabulary, engine.facts().context_tokens);
     let context = CONTEXT.min(room / 2);
     let tokens: Vec<Token> = (0..CONTEXT.max(16))
@@ -38,6 +42,7 @@ fn try_widths(engine: &mut dyn Engine, sequence: SequenceId) -> Result<Costs, En
             tokens: &tokens[..context],
             want: Want::Last,
         }])?;
+        passed();
     }
     let mut points = Vec::new();
     for width in WIDTHS.into_iter().filter(|&width| context + width <= room) {
@@ -51,6 +56,7 @@ fn try_widths(engine: &mut dyn Engine, sequence: SequenceId) -> Result<Costs, En
                 want: Want::All,
             }])?;
             least = least.min(pass.elapsed());
+            passed();
             engine.truncate(sequence, context);
             if began.elapsed() > TIME_PER_WIDTH {
                 break;

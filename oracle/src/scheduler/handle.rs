@@ -33,14 +33,19 @@ pub struct Standing {
     /// Memory that running requests have reserved, of `kv_budget`.
     pub kv_bytes: usize,
     pub kv_budget: usize,
-    /// How long the engine has not finished a pass while work waits.
+    /// Whether it is known how long passes take: what is submitted before waits.
+    pub measured: bool,
+    /// How long the engine has not finished a pass while work waits, or while it
+    /// is being measured.
     pub stalled_for: Duration,
     /// It takes no more requests, and ends when it has answered those it has.
     pub stopping: bool,
     /// The engine's thread has ended as it should.
     pub stopped: bool,
-    /// The engine's thread has died.
+    /// The engine's thread has died, or its first passes failed.
     pub broken: bool,
+    /// One pass after the other fails, or says nothing that can be read.
+    pub failing: bool,
     /// How long there has been nothing to do.
     pub idle_for: Duration,
 }
@@ -71,6 +76,7 @@ pub(super) struct State {
     pub(super) active: usize,
     pub(super) rows: usize,
     pub(super) kv_bytes: usize,
+    pub(super) measured: bool,
     /// When a pass ended, or work came after none.
     pub(super) progress: Instant,
     /// Since when there is work, without a pause; or since when there is none.
@@ -79,6 +85,7 @@ pub(super) struct State {
     pub(super) stopping: bool,
     pub(super) stopped: bool,
     pub(super) broken: bool,
+    pub(super) failing: bool,
 }
 
 impl State {
@@ -109,12 +116,14 @@ pub(super) fn start(
             active: 0,
             rows: 0,
             kv_bytes: 0,
+            measured: false,
             progress: now,
             busy: false,
             since: now,
             stopping: false,
             stopped: false,
             broken: false,
+            failing: false,
         }),
         wake: Condvar::new(),
         facts: model.engine.facts().clone(),
@@ -141,13 +150,11 @@ impl Handle {
     /// # Errors
     ///
     /// If the prompt leaves no room for an answer, the job could not fit even
-    /// alone, too many wait, or the server stops or is broken.
+    /// alone, too many wait or its client has too many, its turn would come
+    /// too late, or the server stops or is broken.
     pub fn submit(&self, job: Job) -> Result<Ticket, Refusal> {
-        let Facts {
-            context_tokens: context,
-            kv_bytes_per_token,
-            ..
-        } = self.shared.facts;
+        let facts = &self.shared.facts;
+        let context = facts.context_tokens;
         let prompt = job.prompt.len();
         if prompt == 0 {
             return Err(Refusal::Empty);
@@ -163,7 +170,7 @@ impl Handle {
         let answers = job.choices.max(1) as usize;
         let need = Need {
             answers,
-            kv_bytes: answers * (prompt + limit) * kv_bytes_per_token,
+            kv_bytes: answers * facts.kv_bytes(prompt + limit),
         };
         let budget = self.shared.settings.kv_budget;
         if need.kv_bytes > budget {
@@ -185,6 +192,8 @@ impl Handle {
         // All that a job can cause fits, so that the engine never waits for a
         // reader: at most one event for each token, and what begins and ends it.
         let (sender, events) = mpsc::channel(answers * (limit + 2) + 2);
+        let client = job.client;
+        let free = self.shared.settings.answers.saturating_sub(state.rows);
         let asked = Asked {
             job,
             limit,
@@ -193,7 +202,7 @@ impl Handle {
         };
         state
             .line
-            .join(asked, need, now)
+            .join(asked, client, need, free, now)
             .map_err(|retry_after| Refusal::Full { retry_after })?;
         state.note(now);
         self.shared.metrics.queue.set(state.line.len() as i64);
@@ -220,10 +229,16 @@ impl Handle {
             rows: state.rows,
             kv_bytes: state.kv_bytes,
             kv_budget: self.shared.settings.kv_budget,
-            stalled_for: since(true, state.progress),
+            measured: state.measured,
+            stalled_for: if state.measured {
+                since(true, state.progress)
+            } else {
+                now.saturating_duration_since(state.progress)
+            },
             stopping: state.stopping,
             stopped: state.stopped,
             broken: state.broken,
+            failing: state.failing,
             idle_for: since(false, state.since),
         }
     }

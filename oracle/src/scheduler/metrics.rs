@@ -58,7 +58,10 @@ impl Metrics {
                 "Time from one pass that added to an answer to the next.",
             ),
             prompt_tokens: new.counter("oracle_prompt_tokens_total", "Tokens of prompts that were begun."),
-            completion_tokens: new.counter("oracle_completion_tokens_total", "Tokens of answers."),
+            completion_tokens: new.counter(
+                "oracle_completion_tokens_total",
+                "Tokens of answers, also of those that were not wanted to the end.",
+            ),
             cancelled: new.counter(
                 "oracle_cancelled_total",
                 "Requests whose reader went away before they were whole.",

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use super::answer::Request;
 use super::calibrate;
@@ -13,9 +13,10 @@ use super::handle::{Asked, Shared, State};
 use super::plan::Costs;
 use super::queue::Room;
 use super::speculate::Speculation;
+use super::trust::Trust;
 use super::{Event, Refusal};
 use crate::draft::{AnswerId, Drafter};
-use crate::engine::{Engine, Model, Text};
+use crate::engine::{Engine, EngineError, Model, Text};
 use crate::sampler::Sampler;
 
 pub(super) struct Owner {
@@ -26,6 +27,7 @@ pub(super) struct Owner {
     pub(super) sampler: Sampler,
     pub(super) speculation: Speculation,
     pub(super) requests: Vec<Request>,
+    pub(super) trust: Trust,
     next_answer: u64,
     /// Since when there has been work without a pause.
     busy_since: Instant,
@@ -45,26 +47,31 @@ impl Owner {
             costs: Costs::new(vec![(1, 0.001)]),
             sampler: Sampler::new(),
             requests: Vec::new(),
+            trust: Trust::default(),
             next_answer: 0,
             busy_since: Instant::now(),
         }
     }
 
-    /// Works until told to stop, or the engine panics.
+    /// Works until told to stop, or the engine panics, or cannot even be measured.
     pub(super) fn run(mut self) {
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            self.calibrate();
+            self.calibrate()?;
             while self.begin_turn() {
                 self.pass();
                 self.end_turn();
             }
+            Ok::<(), EngineError>(())
         }));
         let mut state = self.shared.lock();
-        if outcome.is_ok() {
-            state.stopped = true;
-            return;
+        match outcome {
+            Ok(Ok(())) => {
+                state.stopped = true;
+                return;
+            }
+            Ok(Err(error)) => error!("no request is answered: {error}"),
+            Err(_) => error!("the engine's thread died; no request is answered any more"),
         }
-        error!("the engine's thread died; no request is answered any more");
         state.broken = true;
         self.shared.refuse_all(&mut state, &Refusal::Broken);
         for request in self.requests.drain(..).filter(|request| !request.over) {
@@ -77,24 +84,27 @@ impl Owner {
         let _ = catch_unwind(AssertUnwindSafe(|| drop(self)));
     }
 
-    fn calibrate(&mut self) {
-        match calibrate::measure(self.engine.as_mut()) {
-            Ok(costs) => {
-                let ms = |rows| costs.seconds(rows) * 1000.0;
-                info!(
-                    "a pass of 1, 4 and 16 rows takes {:.2}, {:.2} and {:.2} ms",
-                    ms(1),
-                    ms(4),
-                    ms(16)
-                );
-                self.costs = costs;
-            }
-            Err(error) => warn!("the model could not be measured: {error}"),
-        }
+    fn calibrate(&mut self) -> Result<(), EngineError> {
+        self.costs = calibrate::measure(self.engine.as_mut(), &|| {
+            self.shared.lock().progress = Instant::now();
+        })?;
+        let ms = |rows| self.costs.seconds(rows) * 1000.0;
+        info!(
+            "a pass of 1, 4 and 16 rows takes {:.2}, {:.2} and {:.2} ms",
+            ms(1),
+            ms(4),
+            ms(16)
+        );
         self.speculation.calibrated(&self.costs);
         let answers = self.shared.settings().answers.max(1);
         let interval = self.costs.seconds(answers) * USUAL_TOKENS / answers as f64;
-        self.shared.lock().line.expect_interval(interval);
+        let mut state = self.shared.lock();
+        state.line.expect_interval(interval);
+        state.measured = true;
+        // Requests may have come meanwhile; to measure was no work of theirs.
+        self.busy_since = Instant::now();
+        state.progress = self.busy_since;
+        Ok(())
     }
 
     /// Forgets what nobody wants, takes in what fits, and waits if there is
@@ -140,16 +150,17 @@ impl Owner {
             state.line.done(now, self.busy_since);
         }
         state.progress = now;
+        state.failing = self.trust.is_lost();
         self.publish(&mut state, now);
     }
 
     fn room(&self) -> Room {
         let facts = self.shared.facts();
-        let reserved: usize = self.requests.iter().map(Request::reserved_tokens).sum();
+        let reserved = |request: &Request| request.places() * facts.kv_bytes(request.reserved_tokens());
         Room {
             taken_answers: self.requests.iter().map(Request::places).sum(),
             answers: self.shared.settings().answers,
-            taken_kv_bytes: reserved * facts.kv_bytes_per_token,
+            taken_kv_bytes: self.requests.iter().map(reserved).sum(),
             kv_bytes: self.shared.settings().kv_budget,
         }
     }

@@ -7,6 +7,7 @@ use tracing::warn;
 use super::answer::Answer;
 use super::owner::Owner;
 use super::speculate::{Asking, Checked};
+use super::trust::Outcome;
 use super::{Event, plan};
 use crate::engine::{EngineError, Feed, Logits, Token, Want};
 use crate::verify::{Next, verify};
@@ -57,10 +58,14 @@ impl Owner {
         if outcome.is_ok() && parts.iter().all(Part::is_answer) {
             self.costs.observe(rows, took);
         }
-        match outcome {
+        let worth = match outcome {
             Ok(logits) => self.settle(parts, &logits),
-            Err(error) => self.fail(&parts, &error),
-        }
+            Err(error) => {
+                self.fail(&parts, &error);
+                Outcome::Bad
+            }
+        };
+        self.trust.note(worth);
     }
 
     /// One row for each answer, then prompts, then drafts.
@@ -163,9 +168,18 @@ impl Owner {
         }
     }
 
-    fn settle(&mut self, parts: Vec<Part>, logits: &Logits) {
+    fn settle(&mut self, parts: Vec<Part>, logits: &Logits) -> Outcome {
         let now = Instant::now();
         let mut row = 0;
+        let (mut readable, mut unreadable) = (0, 0);
+        let mut count = |is_readable: bool| {
+            let counter = if is_readable {
+                &mut readable
+            } else {
+                &mut unreadable
+            };
+            *counter += 1;
+        };
         for part in parts {
             match part {
                 Part::Answer {
@@ -174,7 +188,7 @@ impl Owner {
                     feed,
                     checked,
                 } => {
-                    self.grow(request, answer, checked.as_ref(), logits, row, now);
+                    count(self.grow(request, answer, checked.as_ref(), logits, row, now));
                     row += feed.len();
                 }
                 Part::Prompt { request, tokens } => {
@@ -185,7 +199,7 @@ impl Owner {
                         .expect("a prompt that was fed has a sequence");
                     *fed += tokens;
                     if *fed == held.job.prompt.len() {
-                        self.begin_answers(request, logits.row(row), now);
+                        count(self.begin_answers(request, logits.row(row), now));
                         row += 1;
                     }
                 }
@@ -194,10 +208,12 @@ impl Owner {
         for index in 0..self.requests.len() {
             self.tell(index);
         }
+        Outcome::of_rows(readable, unreadable)
     }
 
     /// The prompt is known: its answers begin, each with a sequence of its own.
-    fn begin_answers(&mut self, index: usize, row: &[f32], now: Instant) {
+    /// Whether the row could be read.
+    fn begin_answers(&mut self, index: usize, row: &[f32], now: Instant) -> bool {
         let request = &mut self.requests[index];
         let (sequence, _) = request
             .prefill
@@ -217,11 +233,17 @@ impl Owner {
             let mut answer = Answer::new(choice, request, sequence, now);
             let next = answer.take(row, &mut self.sampler, self.text.as_ref());
             request.is_unreadable |= next.is_none();
+            self.shared
+                .metrics
+                .completion_tokens
+                .inc_by(answer.written() as u64);
             request.answers.push(answer);
         }
+        !request.is_unreadable
     }
 
     /// Takes what the rows from `row` on say about an answer and its draft.
+    /// Whether the first of them could be read.
     fn grow(
         &mut self,
         request: usize,
@@ -230,14 +252,16 @@ impl Owner {
         logits: &Logits,
         row: usize,
         now: Instant,
-    ) {
+    ) -> bool {
         let request = &mut self.requests[request];
         let answer = &mut request.answers[answer];
         let base = answer.tokens.len();
         let draft = checked.map_or(&[][..], Checked::tokens);
+        let mut is_readable = true;
         let accepted = verify(draft, |offset| {
             let next = answer.take(logits.row(row + offset), &mut self.sampler, self.text.as_ref());
             request.is_unreadable |= next.is_none();
+            is_readable &= offset > 0 || next.is_some();
             next.unwrap_or(Next::End(None))
         });
         if accepted < draft.len() && answer.finish.is_none() && !request.is_unreadable {
@@ -247,9 +271,14 @@ impl Owner {
             let whole = answer.finish.is_some();
             self.speculation.verdict(answer.id, checked, accepted, whole);
         }
+        self.shared
+            .metrics
+            .completion_tokens
+            .inc_by((answer.tokens.len() - base) as u64);
         let gap = now.saturating_duration_since(answer.last_at);
         self.shared.metrics.token_gap_seconds.observe(gap.as_secs_f64());
         answer.last_at = now;
+        is_readable
     }
 
     /// Says what is new of a request, and closes what is whole.
@@ -268,10 +297,6 @@ impl Owner {
             }
             let whole = answer.finish.is_some();
             if whole {
-                self.shared
-                    .metrics
-                    .completion_tokens
-                    .inc_by(answer.written() as u64);
                 self.speculation.close(answer.id);
                 self.engine.close(answer.sequence);
             } else {

@@ -74,16 +74,24 @@ impl Costs {
     }
 }
 
-/// How many tokens of each waiting prompt a pass takes: the first ones first,
-/// `budget` tokens in all.
+/// How many tokens of each waiting prompt a pass takes, `budget` tokens in all:
+/// those with the least left first, but always a quarter for the one that came
+/// first, so that a long one ends, too.
 pub(super) fn prefill(remaining: &[usize], budget: usize) -> Vec<usize> {
+    let mut shares = vec![0; remaining.len()];
     let mut left = budget;
-    let shares = remaining.iter().map(|&tokens| {
-        let share = tokens.min(left);
-        left -= share;
-        share
-    });
-    shares.collect()
+    if let Some(&first) = remaining.first() {
+        shares[0] = first.min(budget.div_ceil(4));
+        left -= shares[0];
+    }
+    let mut order: Vec<usize> = (0..remaining.len()).collect();
+    order.sort_by_key(|&index| remaining[index]);
+    for index in order {
+        let more = (remaining[index] - shares[index]).min(left);
+        shares[index] += more;
+        left -= more;
+    }
+    shares
 }
 
 /// How many tokens of prompts a pass may take beside `rows` other rows. Running

@@ -1,6 +1,6 @@
 //! The oracle's own slot: where a manager runs it, it holds one of the pool
-//! that it was started for. It says nothing while the engine is stuck, so that
-//! the manager replaces it.
+//! that it was started for. It says nothing while the engine is stuck or fails,
+//! so that the manager replaces it.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -60,11 +60,17 @@ impl Hold {
         })))
     }
 
-    /// Requests can be answered.
-    pub(super) fn ready(&self, engine: &Handle) {
+    /// From now on it is this engine that must be well.
+    pub(super) fn watch(&self, engine: &Handle) {
         if let Some(held) = &self.0 {
             // There is one engine, so that it is set once.
             let _ = held.engine.set(engine.clone());
+        }
+    }
+
+    /// Requests can be answered.
+    pub(super) fn ready(&self) {
+        if let Some(held) = &self.0 {
             held.state.send_replace(ShardState::Ready);
         }
     }
@@ -100,5 +106,5 @@ impl Hold {
 
 fn is_well(engine: &Handle) -> bool {
     let standing = engine.standing();
-    !standing.broken && standing.stalled_for < STUCK
+    !standing.broken && !standing.failing && standing.stalled_for < STUCK
 }

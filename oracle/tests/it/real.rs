@@ -37,15 +37,25 @@ fn fixed_texts_stay_the_same_whoever_drafts_dies_or_asks() {
     for scouts in [0, 1, 4] {
         let crew = Crew::up(program.clone(), model, &["--speculate", "always"], scouts, &[]);
         crew.wait_connected(scouts as usize);
-        let answers: Vec<_> = questions.iter().map(|question| ask(crew.oracle, question).unwrap()).collect();
+        let answers: Vec<_> = questions
+            .iter()
+            .map(|question| ask(crew.oracle, question).unwrap())
+            .collect();
         let texts: Vec<_> = answers.iter().map(|answer| answer.text.as_str()).collect();
         assert_eq!(texts, GOLDEN, "{scouts} scouts");
         let expected = expected.get_or_insert(answers);
         // Beside five others, and while scouts are killed.
-        let others = (0..5).map(|seed| Ask { seed, ..questions[1].clone() });
+        let others = (0..5).map(|seed| Ask {
+            seed,
+            ..questions[1].clone()
+        });
         let all: Vec<_> = questions.iter().cloned().chain(others).collect();
         let mut wanted = expected.clone();
-        wanted.extend(all[3..].iter().map(|question| ask(crew.oracle, question).unwrap()));
+        wanted.extend(
+            all[3..]
+                .iter()
+                .map(|question| ask(crew.oracle, question).unwrap()),
+        );
         let before = if scouts == 0 { Vec::new() } else { crew.pids() };
         std::thread::scope(|scope| {
             let asking = scope.spawn(|| ask_together(crew.oracle, &all, &wanted));

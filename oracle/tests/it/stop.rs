@@ -97,3 +97,23 @@ fn a_model_that_dies_is_told_everywhere_and_ends_the_oracle() {
     // Somebody starts it anew.
     assert_eq!(oracle.wait(seconds(30.0)).code(), Some(70));
 }
+
+#[test]
+fn a_model_whose_passes_always_fail_is_told_and_ends_the_oracle() {
+    let mut oracle = Oracle::start(&[]);
+    for _ in 0..3 {
+        assert_eq!(oracle.get("/ready").status, 200);
+        let failed = oracle.ask("!fail-after=0!", json!({}));
+        assert_eq!((failed.status, failed.code().as_str()), (503, "inference_failed"));
+    }
+    let health = eventually(seconds(4.0), "bad health", || {
+        let health = oracle.get("/health").json();
+        (health["status"] == "error").then_some(health)
+    });
+    assert_eq!(
+        health["detail"],
+        json!("one pass of the model after the other fails")
+    );
+    assert_eq!(oracle.get("/ready").status, 503);
+    assert_eq!(oracle.wait(seconds(30.0)).code(), Some(70));
+}

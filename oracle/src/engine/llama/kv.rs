@@ -3,6 +3,10 @@
 use super::kernel::Strided;
 use super::matrix::LANES;
 
+/// Room is made for so many tokens at a time: admission counts what is taken,
+/// and to copy what is there once in so many tokens costs little.
+pub(super) const BLOCK: usize = 64;
+
 /// One layer's keys and values of one sequence.
 #[derive(Clone, Debug, Default)]
 struct Layer {
@@ -53,8 +57,9 @@ impl Cache {
     pub(super) fn resize(&mut self, length: usize) {
         let width = self.heads * self.size;
         for layer in &mut self.layers {
-            resize(&mut layer.keys, length.next_multiple_of(LANES) * width);
-            resize(&mut layer.values, length * width);
+            let room = length.next_multiple_of(BLOCK) * width;
+            resize(&mut layer.keys, length.next_multiple_of(LANES) * width, room);
+            resize(&mut layer.values, length * width, room);
         }
         self.length = length;
     }
@@ -87,10 +92,9 @@ impl Cache {
     }
 }
 
-/// Grows in steps of an eighth: doubling would hold twice what admission counts.
-fn resize(values: &mut Vec<f32>, length: usize) {
+/// Doubling would hold twice what admission counts.
+fn resize(values: &mut Vec<f32>, length: usize, room: usize) {
     if length > values.capacity() {
-        let room = length.max(values.capacity() + values.capacity() / 8);
         values.reserve_exact(room - values.len());
     }
     values.resize(length, 0.0);

@@ -5,18 +5,8 @@ use std::collections::BTreeSet;
 use super::Refusal;
 use super::gguf::Gguf;
 use super::template::Template;
-use super::tokenizer::{Tokenizer, token};
+use super::tokenizer::{ENDS, Tokenizer, token};
 use crate::engine::{Message, Text, TextError, Token};
-
-/// Tokens that end an answer by their names, where a file does not number them.
-const ENDS: [&str; 6] = [
-    "<|im_end|>",
-    "<|eot_id|>",
-    "<|eom_id|>",
-    "<|end_of_text|>",
-    "<|endoftext|>",
-    "<|end|>",
-];
 
 pub(super) struct LlamaText {
     tokenizer: Tokenizer,

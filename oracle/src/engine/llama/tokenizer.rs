@@ -39,6 +39,16 @@ const CONTROL: i64 = 3;
 const USER_DEFINED: i64 = 4;
 const UNUSED: i64 = 5;
 
+/// Tokens that end an answer by their names, where a file does not number them.
+pub(super) const ENDS: [&str; 6] = [
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|end_of_text|>",
+    "<|endoftext|>",
+    "<|end|>",
+];
+
 pub(super) struct Tokenizer {
     bpe: tokenizers::Tokenizer,
     control: Marks,
@@ -91,15 +101,25 @@ impl Tokenizer {
             None if with_bos => return Err(Refusal::damaged("tokenizer.ggml.bos_token_id is missing")),
             bos => bos.filter(|_| with_bos),
         };
+        let mut named = Vec::new();
+        for name in ["bos", "eos", "eot", "eom"] {
+            named.extend(token(
+                file,
+                &format!("tokenizer.ggml.{name}_token_id"),
+                texts.len(),
+            )?);
+        }
+        let template = file.text("tokenizer.chat_template")?.unwrap_or_default();
+        let kinds = kinds(texts, types, &named, template);
         let of_type = |wanted: i64| {
             (0..)
-                .zip(texts.iter().zip(types))
+                .zip(texts.iter().zip(&kinds))
                 .filter(move |(_, (_, kind))| **kind == wanted)
                 .map(|(token, (text, _))| (text.as_str(), token))
         };
         let (bytes, ends) = bytes(texts, types);
         Ok(Self {
-            bpe: bpe(words, texts, types, merges)?,
+            bpe: bpe(words, texts, &kinds, merges)?,
             control: Marks::new(of_type(CONTROL))?,
             declared: Marks::new(of_type(USER_DEFINED))?,
             bytes,
@@ -190,6 +210,22 @@ impl Tokenizer {
         tokens.extend_from_slice(encoding.get_ids());
         Ok(())
     }
+}
+
+/// What each token is. Some files declare the marks of their chats as text that
+/// anybody may write; but what ends an answer, has a role of its own, or stands
+/// in brackets in the template, is a control token whatever it is declared as.
+fn kinds(texts: &[String], types: &[i64], named: &[Token], template: &str) -> Vec<i64> {
+    let is_mark = |text: &str| {
+        let in_brackets =
+            (text.starts_with('<') && text.ends_with('>')) || (text.starts_with('[') && text.ends_with(']'));
+        ENDS.contains(&text) || (in_brackets && text.len() > 2 && template.contains(text))
+    };
+    let kind = |(token, (text, kind)): (Token, (&String, &i64))| match *kind {
+        USER_DEFINED if is_mark(text) || named.contains(&token) => CONTROL,
+        kind => kind,
+    };
+    (0..).zip(texts.iter().zip(types)).map(kind).collect()
 }
 
 /// The token that a key of the file names.

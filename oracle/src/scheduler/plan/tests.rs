@@ -57,8 +57,12 @@ fn a_prompt_is_fed_so_that_running_answers_hardly_pause() {
 }
 
 #[test]
-fn the_first_prompt_is_fed_first() {
+fn short_prompts_are_fed_first_and_a_long_one_gets_on() {
     assert_eq!(prefill(&[5, 7, 9], 8), [5, 3, 0]);
+    assert_eq!(prefill(&[4000, 20, 300, 10], 100), [25, 20, 45, 10]);
+    assert_eq!(prefill(&[4000, 5000], 100), [100, 0]);
+    assert_eq!(prefill(&[5000, 4000], 100), [25, 75]);
+    assert_eq!(prefill(&[4000, 20], 1), [1, 0]);
     assert_eq!(prefill(&[5, 7], 100), [5, 7]);
     assert_eq!(prefill(&[], 8), [0usize; 0]);
 }
@@ -151,5 +155,8 @@ proptest! {
         let shares = prefill(&remaining, budget);
         prop_assert!(shares.iter().zip(&remaining).all(|(share, tokens)| share <= tokens));
         prop_assert_eq!(shares.iter().sum::<usize>(), budget.min(remaining.iter().sum()));
+        if let Some(&first) = remaining.first() {
+            prop_assert!(shares[0] >= first.min(budget.div_ceil(4)), "the first one ends");
+        }
     }
 }

@@ -41,6 +41,8 @@ fn rows_are_free_before_the_next_pass_when_a_reader_leaves() {
     bench.until_idle();
     let more = bench.watch.passes.load(Relaxed) - passes;
     assert!(more <= 1, "only the pass that ran may end, not {more}");
+    let tokens = bench.metric("oracle_completion_tokens_total");
+    assert!(tokens >= 3.0, "what was written was written: {tokens}");
     assert_eq!(bench.metric("oracle_cancelled_total"), 1.0);
 }
 
@@ -215,6 +217,11 @@ fn a_failed_pass_fails_its_requests_and_no_later_one() {
     assert!(matches!(at_once, Whole::Failed(_)), "{at_once:?}");
     bench.until_idle();
     assert_eq!(bench.metric("oracle_failed_passes_total"), 2.0);
+    let Whole::Choices(whole) = plain(&fake, &behind) else {
+        panic!("it is whole")
+    };
+    let failed = bench.metric("oracle_completion_tokens_total") as usize - whole[0].tokens;
+    assert!((4..=5).contains(&failed), "{failed} of the one that failed");
 }
 
 #[test]
@@ -312,4 +319,56 @@ fn an_engine_that_gets_on_is_not_taken_for_one_that_does_not() {
         assert_eq!(standing.active, 1);
         began.elapsed() > Duration::from_millis(400) && standing.stalled_for < Duration::from_millis(100)
     });
+}
+
+#[test]
+fn a_model_whose_passes_always_fail_is_failing_until_a_row_is_good() {
+    let bench = Bench::new(&FakeSettings::default(), Settings::default());
+    let fail = |trouble: &str| {
+        let failed = collect(bench.submit(&job(trouble)));
+        assert!(matches!(failed, Whole::Failed(_)), "{failed:?}");
+        bench.until_idle();
+        bench.handle.standing().failing
+    };
+    assert!(!fail("!fail-after=0!"));
+    assert!(!fail("!nan-after=0!"));
+    assert!(fail("!fail-after=0!"), "the third one in a row");
+    assert!(fail("!nan-after=0!"));
+    collect(bench.submit(&job("and now?")));
+    bench.until_idle();
+    assert!(!bench.handle.standing().failing);
+}
+
+#[test]
+fn a_model_that_cannot_be_measured_is_broken() {
+    let fake = FakeSettings {
+        fails: true,
+        ..FakeSettings::default()
+    };
+    let bench = Bench::new(&fake, Settings::default());
+    until("the end of the thread", || bench.handle.standing().broken);
+    assert_eq!(bench.handle.submit(job("late")).unwrap_err(), Refusal::Broken);
+}
+
+#[test]
+fn memory_is_counted_as_it_is_taken() {
+    let fake = FakeSettings {
+        kv_block_tokens: 64,
+        ..slow()
+    };
+    // Three prompts and answers of 110 tokens, but for what rounding takes.
+    let settings = Settings {
+        kv_budget: 330 * fake.kv_bytes_per_token,
+        ..Settings::default()
+    };
+    let bench = Bench::new(&fake, settings);
+    let job = Job {
+        prompt: vec![70; 100],
+        max_tokens: 10,
+        ..endless("")
+    };
+    let tickets: Vec<Ticket> = (0..3).map(|_| bench.submit(&job)).collect();
+    tickets.into_iter().for_each(|ticket| drop(collect(ticket)));
+    let most = bench.watch.most_held_tokens.load(Relaxed);
+    assert!((200..=220).contains(&most), "two at a time, not {most} tokens");
 }

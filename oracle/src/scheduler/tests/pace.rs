@@ -152,3 +152,67 @@ fn a_long_prompt_lets_running_answers_go_on() {
     assert!(most <= 51, "50 ms are at most 50 rows, and one for the answer");
     assert!(bench.watch.passes.load(Relaxed) - before >= 12);
 }
+
+#[test]
+fn one_client_with_long_prompts_does_not_hold_up_another() {
+    let fake = FakeSettings {
+        per_row: Duration::from_micros(100),
+        ..FakeSettings::default()
+    };
+    let settings = Settings {
+        answers: 2,
+        pause: Duration::from_millis(5),
+        speculate: Speculate::Never,
+        ..Settings::default()
+    };
+    let bench = Bench::new(&fake, settings);
+    let long = Job {
+        client: 1,
+        prompt: vec![70; 3000],
+        max_tokens: 3,
+        ..endless("")
+    };
+    let mut flood: Vec<Ticket> = (0..8).map(|_| bench.submit(&long)).collect();
+    let short = Job {
+        client: 2,
+        max_tokens: 3,
+        ..job("and I?")
+    };
+    let ticket = bench.submit(&short);
+    assert_eq!(collect(ticket), plain(&fake, &short));
+    let begun = |ticket: &mut Ticket| ticket.events.try_recv().is_ok();
+    let before = flood.iter_mut().map(begun).filter(|&begun| begun).count();
+    println!("{before} of 8 long prompts were read before the short one was answered");
+    assert!(
+        before <= 3,
+        "those that had begun, and at most one more: {before}"
+    );
+}
+
+#[test]
+fn to_be_measured_is_no_stall_and_no_work() {
+    let fake = FakeSettings {
+        per_pass: Duration::from_millis(60),
+        ..FakeSettings::default()
+    };
+    let began = Instant::now();
+    let bench = Bench::new(&fake, Settings::default());
+    assert!(!bench.handle.standing().measured);
+    let ticket = bench.submit(&Job {
+        max_tokens: 1,
+        ..job("early")
+    });
+    let mut longest = Duration::ZERO;
+    until("being measured", || {
+        let standing = bench.handle.standing();
+        longest = longest.max(standing.stalled_for);
+        standing.measured
+    });
+    println!(
+        "measured after {:?}, with {longest:?} between two passes",
+        began.elapsed()
+    );
+    assert!(longest * 2 < began.elapsed(), "each pass counts as progress");
+    collect(ticket);
+    bench.until_idle();
+}

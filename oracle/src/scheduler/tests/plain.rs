@@ -14,6 +14,7 @@ pub(super) fn job(content: &str) -> Job {
         content: content.into(),
     };
     Job {
+        client: 0,
         prompt: FakeText::new().prompt(&[message]).unwrap(),
         sampling: Sampling {
             temperature: 0.0,
