@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::http::{HeaderValue, StatusCode};
-use shardman_core::wire::{Beat, FleetView};
+use shardman_core::wire::FleetView;
 use shardman_core::{Epoch, PoolId};
 use shardman_lease::{CallError, Manager};
 use tokio::sync::watch;
@@ -17,7 +17,7 @@ use tracing::{info, warn};
 
 use crate::draft::frame::Closing;
 
-/// An answer to a beat takes a moment; a manager that is busy may need more.
+/// An answer takes a moment; a manager that is busy may need more.
 const PROOF_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A session that nobody has.
@@ -102,12 +102,8 @@ impl Roster {
     /// Whether the manager takes this secret at all: strangers are not to hold up
     /// those who have one. An error is whether it refused; else it is away.
     pub(super) async fn knows(&self, authorization: &HeaderValue) -> Result<(), Option<StatusCode>> {
-        let nobodys = Beat {
-            session_id: NO_SESSION.to_owned(),
-            ..Beat::default()
-        };
         let caller = self.manager.on_behalf_of(authorization.clone());
-        match caller.beat(&nobodys, PROOF_TIMEOUT).await {
+        match caller.session(NO_SESSION, PROOF_TIMEOUT).await {
             Ok(_) => Ok(()),
             // The secret comes before the session.
             Err(error) if error.status() == Some(StatusCode::NOT_FOUND) => Ok(()),
@@ -115,33 +111,26 @@ impl Roster {
         }
     }
 
-    /// Has a scout's claim confirmed: its own secret and its session are good for
-    /// a beat of this lease, and the lease is for this slot of the pool.
+    /// Has a scout's claim confirmed in one answer: its own secret is good for
+    /// this session, and that holds this slot of the pool with this epoch. Its
+    /// lease lives no longer for it.
     pub(super) async fn prove(&self, claim: &Claim, authorization: HeaderValue) -> Result<(), Closing> {
-        let proof = Beat {
-            session_id: claim.session_id.clone(),
-            epoch: Some(Epoch(claim.epoch)),
-            // Older than any beat of its own, so that it changes nothing else.
-            number: Some(0),
-            ..Beat::default()
-        };
         let caller = self.manager.on_behalf_of(authorization);
-        caller
-            .beat(&proof, PROOF_TIMEOUT)
-            .await
-            .map_err(|error| refusal(&error))?;
-        let is_held = |held: &Holdings| {
+        let proof = caller.session(&claim.session_id, PROOF_TIMEOUT).await;
+        let holds = proof.map_err(|error| refusal(&error))?;
+        // A new lease is looked up at once, so that what was heard before it
+        // puts nobody out.
+        let is_listed = |held: Arc<Holdings>| {
             held.get(&claim.slot)
                 .is_some_and(|holding| holding.epoch == claim.epoch)
         };
-        if self.held().is_some_and(|held| is_held(&held)) {
-            return Ok(());
+        if !self.held().is_some_and(is_listed) {
+            self.look().await.map_err(|_| Closing::TryAgain)?;
         }
-        match self.look().await {
-            Ok(held) if is_held(&held) => Ok(()),
-            Ok(_) => Err(Closing::NotHeld),
-            Err(_) => Err(Closing::TryAgain),
-        }
+        let is_so = holds.pool == self.pool.as_str()
+            && holds.shard_id == claim.slot
+            && holds.epoch == Epoch(claim.epoch);
+        if is_so { Ok(()) } else { Err(Closing::NotHeld) }
     }
 }
 
