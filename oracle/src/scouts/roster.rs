@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::http::{HeaderValue, StatusCode};
@@ -48,7 +48,9 @@ pub(super) struct Claim {
 pub(super) struct Roster {
     manager: Manager,
     pool: PoolId,
-    held: watch::Sender<Option<Arc<Holdings>>>,
+    /// With the number of the look that said so.
+    held: watch::Sender<(u64, Option<Arc<Holdings>>)>,
+    looks: AtomicU64,
     is_reachable: AtomicBool,
 }
 
@@ -57,7 +59,8 @@ impl Roster {
         Self {
             manager,
             pool,
-            held: watch::Sender::new(None),
+            held: watch::Sender::new((0, None)),
+            looks: AtomicU64::new(0),
             is_reachable: AtomicBool::new(true),
         }
     }
@@ -73,7 +76,7 @@ impl Roster {
 
     /// What was last heard; `None` before anything was.
     pub(super) fn held(&self) -> Option<Arc<Holdings>> {
-        self.held.borrow().clone()
+        self.held.borrow().1.clone()
     }
 
     /// Whether the manager answered when it was last asked.
@@ -81,8 +84,10 @@ impl Roster {
         self.held().is_some() && self.is_reachable.load(Ordering::Relaxed)
     }
 
-    /// Asks the manager who holds what.
+    /// Asks the manager who holds what. Where a later look was answered first,
+    /// what that one found stays.
     pub(super) async fn look(&self) -> Result<Arc<Holdings>, CallError> {
+        let number = self.looks.fetch_add(1, Ordering::Relaxed) + 1;
         let fleet = self.manager.fleet().await;
         let was_reachable = self.is_reachable.swap(fleet.is_ok(), Ordering::Relaxed);
         match &fleet {
@@ -92,11 +97,21 @@ impl Roster {
             }
             Ok(_) | Err(_) => {}
         }
-        let fleet = fleet?;
-        let before = self.held();
-        let held = Arc::new(holdings(&fleet, &self.pool, before.as_deref(), now_ms()));
-        self.held.send_replace(Some(Arc::clone(&held)));
-        Ok(held)
+        Ok(self.take(number, &fleet?))
+    }
+
+    fn take(&self, number: u64, fleet: &FleetView) -> Arc<Holdings> {
+        let mut latest = Arc::default();
+        self.held.send_if_modified(|(known, held)| {
+            let is_later = number > *known;
+            if is_later {
+                let found = holdings(fleet, &self.pool, held.as_deref(), now_ms());
+                (*known, *held) = (number, Some(Arc::new(found)));
+            }
+            latest = held.clone().unwrap_or_default();
+            is_later
+        });
+        latest
     }
 
     /// Whether the manager takes this secret at all: strangers are not to hold up
@@ -166,4 +181,33 @@ fn holdings(fleet: &FleetView, pool: &PoolId, before: Option<&Holdings>, now_ms:
 pub(super) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use shardman_lease::Secret;
+
+    use super::*;
+
+    const FLEET: &str = r#"{"planned":0,"leased":0,"ready":0,"max_concurrency":1,"trouble":[],
+        "shards":[],"workers":[],"pools":[{"pool":"scouts","size":1,"leased":1,"ready":1,
+        "max_seconds":60.0,"workers":[],"shards":[{"shard":"0/1","state":"ready"}]}]}"#;
+
+    fn fleet(epoch: u64) -> FleetView {
+        let mut fleet: FleetView = serde_json::from_str(FLEET).unwrap();
+        fleet.pools[0].shards[0].epoch = Some(Epoch(epoch));
+        fleet
+    }
+
+    #[test]
+    fn an_older_look_that_is_answered_late_changes_nothing() {
+        let nowhere = "http://127.0.0.1:1".parse().unwrap();
+        let manager = Manager::new(&nowhere, &Secret::from("secret".to_owned())).unwrap();
+        let roster = Roster::new(manager, "scouts".parse().unwrap());
+        let epoch = |held: Arc<Holdings>| held[&0].epoch;
+        assert_eq!(epoch(roster.take(2, &fleet(8))), 8);
+        assert_eq!(epoch(roster.take(1, &fleet(7))), 8, "the later one's");
+        assert_eq!(epoch(roster.held().unwrap()), 8);
+        assert_eq!(epoch(roster.take(3, &fleet(9))), 9);
+    }
 }
