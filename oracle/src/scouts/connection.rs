@@ -115,7 +115,8 @@ impl Hello<'_> {
             () = shared.stop.cancelled() => Err(Closing::Stopping),
             admitted = self.admit(&mut socket) => admitted,
         };
-        if admitted.is_err() {
+        // Who is only to come later has done nothing wrong.
+        if matches!(&admitted, Err(closing) if !matches!(closing, Closing::TryAgain | Closing::Stopping)) {
             place.failed();
         }
         drop(place);
