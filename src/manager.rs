@@ -20,6 +20,7 @@ mod command;
 mod effects;
 mod fleet;
 mod handle;
+mod held;
 mod keys;
 mod live;
 mod log;

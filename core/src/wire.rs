@@ -10,11 +10,13 @@ use crate::id::Epoch;
 
 mod fleet;
 mod plan;
+mod session;
 mod status;
 mod stopping;
 
 pub use fleet::{FleetView, PoolView, RestartView, ShardView, StartsView, WorkerStarts, WorkerView};
 pub use plan::{PlanReport, PlanRequest, PlanView, RescaleView};
+pub use session::SessionView;
 pub use status::{Status, StatusShard};
 pub use stopping::StoppingView;
 

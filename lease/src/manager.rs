@@ -19,7 +19,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shardman_core::wire::{
-    Beat, BeatAnswer, Connected, Detail, Directive, FleetView, IdentifyAnswer, IdentifyRequest,
+    Beat, BeatAnswer, Connected, Detail, Directive, FleetView, IdentifyAnswer, IdentifyRequest, SessionView,
 };
 use shardman_core::{PoolId, Tick};
 
@@ -194,6 +194,26 @@ impl Manager {
             .bounded_call(request, ANSWER_TIMEOUT, FLEET_LIMIT_BYTES)
             .await?;
         Ok(serde_json::from_slice(&answer.body)?)
+    }
+
+    /// What this session holds now; nothing is kept by asking. `session_id` may
+    /// be anything that somebody says.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::is_lease_lost`] where it holds nothing.
+    pub async fn session(&self, session_id: &str, timeout: Duration) -> Result<SessionView, CallError> {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+        if session_id.is_empty() || !session_id.bytes().all(is_plain) {
+            return Err(CallError::Refused {
+                status: StatusCode::NOT_FOUND,
+                retry_after: None,
+                detail: String::new(),
+            });
+        }
+        let path = format!("/sessions/{session_id}");
+        let request = self.request(Method::GET, &path).body(Full::default());
+        self.json(request, timeout).await
     }
 
     /// Gives the lease back.

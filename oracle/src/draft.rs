@@ -19,7 +19,11 @@ pub struct AnswerId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Source {
     Ngram,
-    Scout(u32),
+    Scout {
+        slot: u32,
+        /// Of its lease: the next one may be another process with another model.
+        epoch: u64,
+    },
 }
 
 /// Tokens that may follow.

@@ -9,6 +9,7 @@ mod dial;
 mod runner;
 mod session;
 
+use std::net::IpAddr;
 use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,6 +98,12 @@ async fn until_asked(args: ScoutArgs) -> Result<(), Failed> {
         url: args.oracle_url,
         secret: args.manager.header()?,
     };
+    if is_in_the_clear(&oracle.url) {
+        warn!(
+            "the secret goes to {} unencrypted, and to whoever listens there: use https beyond a private network",
+            oracle.url
+        );
+    }
     let (source, threads) = (args.model, args.threads as usize);
     let load = move || serve::model(&source, threads).map_err(|failed| failed.message);
     let stop = CancellationToken::new();
@@ -112,6 +119,18 @@ async fn until_asked(args: ScoutArgs) -> Result<(), Failed> {
         }
     };
     drafted.map_err(|error| Failed::new(error.exit_code(), error.to_string()))
+}
+
+/// Whether what is sent there can be read on the way: plain HTTP, and not to this
+/// host alone.
+fn is_in_the_clear(url: &Uri) -> bool {
+    let host = url.host().unwrap_or_default();
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let is_here = host.eq_ignore_ascii_case("localhost")
+        || host
+            .parse()
+            .is_ok_and(|address: IpAddr| address.to_canonical().is_loopback());
+    url.scheme_str() != Some("https") && !is_here
 }
 
 /// Drafts until `stop`. The model is loaded while the slot is taken.
@@ -246,6 +265,28 @@ async fn start(load: impl FnOnce() -> Result<Model, String> + Send + 'static) ->
         Err(_) => {
             error!("the model could not be loaded");
             Err(ScoutError::Model("loading the model failed".to_owned()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_in_the_clear_on_plain_http_to_another_host() {
+        for (url, is_clear) in [
+            ("http://10.0.0.1:8000", true),
+            ("http://oracle.example", true),
+            ("http://[2001:db8::1]:8000", true),
+            ("http://localhost.example", true),
+            ("https://oracle.example", false),
+            ("http://127.0.0.1:8000", false),
+            ("http://127.3.2.1", false),
+            ("http://LOCALHOST:8000", false),
+            ("http://[::1]:8000", false),
+        ] {
+            assert_eq!(is_in_the_clear(&url.parse().unwrap()), is_clear, "{url}");
         }
     }
 }

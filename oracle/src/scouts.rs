@@ -11,6 +11,7 @@ mod drafter;
 mod metrics;
 mod reputation;
 mod roster;
+mod strangers;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -22,7 +23,7 @@ use axum::routing::get;
 use prometheus::Registry;
 use shardman_core::PoolId;
 use shardman_lease::Manager;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 pub use drafter::ScoutDrafter;
@@ -32,11 +33,10 @@ use crate::network::{self, Network};
 use board::Board;
 use metrics::Metrics;
 use roster::Roster;
+use strangers::Strangers;
 
 /// Where scouts connect.
 pub const PATH: &str = "/v1/scouts/draft";
-/// Connections that have not said yet, or proved, who they are.
-const STRANGERS_MAX: usize = 32;
 /// How often the manager is asked who holds what, while it matters.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// And while nobody is connected and nobody asks.
@@ -70,7 +70,8 @@ struct Shared {
     metrics: Metrics,
     /// The model's, once it is loaded.
     vocabulary_hash: OnceLock<String>,
-    strangers: Arc<Semaphore>,
+    /// Connections that have not said yet, or proved, who they are.
+    strangers: Arc<Mutex<Strangers>>,
     contacts: Mutex<BTreeMap<u32, Contact>>,
     /// Somebody wants to know who holds what.
     wanted: Notify,
@@ -105,7 +106,7 @@ impl Scouts {
             roster: manager.map(|(manager, pool)| Roster::new(manager, pool)),
             metrics,
             vocabulary_hash: OnceLock::new(),
-            strangers: Arc::new(Semaphore::new(STRANGERS_MAX)),
+            strangers: Arc::default(),
             contacts: Mutex::default(),
             wanted: Notify::new(),
             stop,

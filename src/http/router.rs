@@ -9,7 +9,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::http::HeaderValue;
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::{MethodRouter, any, delete, get, post};
+use axum::routing::{MethodRouter, any, get, post};
 
 use super::error::{self, Refusal};
 use super::measure::Measure;
@@ -34,7 +34,11 @@ fn routes() -> Vec<Route> {
         route("/connect", "GET", get(connect::connect)),
         route("/beat", "GET, POST", post(beat::post).get(beat::get)),
         route("/disconnect", "GET", get(session::disconnect)),
-        route("/sessions/{session_id}", "DELETE", delete(session::delete)),
+        route(
+            "/sessions/{session_id}",
+            "GET, DELETE",
+            get(session::get).delete(session::delete),
+        ),
         route("/status", "GET", get(status::status)),
         route("/fleet", "GET", get(fleet::fleet)),
         route("/fleet/live", "GET", get(live::live)),

@@ -1,5 +1,5 @@
-//! Giving a lease back: `DELETE /sessions/{session_id}`, and the published
-//! `GET /disconnect?session_id=`.
+//! What a session holds: `GET /sessions/{session_id}`. Giving a lease back:
+//! `DELETE` of the same, and the published `GET /disconnect?session_id=`.
 
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
@@ -38,6 +38,19 @@ pub(super) async fn delete(
     // A path that is no text names no session.
     let Path(session) = session.map_err(|_| Refusal::SessionNotFound)?;
     release(&state, &caller, &session).await
+}
+
+/// Nothing is kept by it, and nothing is beaten for.
+pub(super) async fn get(
+    State(state): State<HttpState>,
+    session: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let caller = secret::from_header(&state.manager, request.headers())?;
+    let caller = caller.ok_or_else(|| Refusal::flaw(secret::missing_header()))?;
+    let session = session.ok().and_then(|Path(session)| SessionId::parse(&session));
+    let held = session.and_then(|session| state.manager.session(&caller, session));
+    Ok(error::ok(&held.ok_or(Refusal::SessionNotFound)?))
 }
 
 async fn release(state: &HttpState, caller: &Caller, session: &str) -> Result<Response, Refusal> {

@@ -389,7 +389,7 @@ impl Fleet {
     }
 }
 
-fn holder(caller: &Caller) -> Holder {
+pub(super) fn holder(caller: &Caller) -> Holder {
     match caller {
         Caller::External | Caller::Operator => Holder::External,
         Caller::Child { worker, .. } => Holder::Child(worker.clone()),

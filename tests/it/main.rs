@@ -30,6 +30,7 @@ mod events;
 mod faults;
 mod fleet;
 mod halt;
+mod held;
 mod launch;
 mod lean;
 mod logs;

@@ -8,6 +8,7 @@ mod attention;
 mod check;
 mod gguf;
 mod kernel;
+mod keys;
 mod kv;
 mod matrix;
 mod pass;
@@ -143,6 +144,11 @@ fn read(file: &Gguf, threads: usize) -> Result<(Llama, text::LlamaText), Refusal
         sequences: BTreeMap::new(),
         opened: 0,
     };
+    if !check::tells_tokens_apart(&mut engine) {
+        return Err(Refusal::damaged(
+            "what it computes are no numbers, or the same for every token",
+        ));
+    }
     engine.facts.row_exact = check::row_exact(&mut engine);
     Ok((engine, text))
 }

@@ -184,6 +184,14 @@ impl Speculation {
             .accepted
             .with_label_values(&[&label])
             .inc_by(accepted as u64);
+        if let Source::Scout { slot, .. } = source
+            && !self.reputation.contains_key(&source)
+        {
+            // Whoever had the slot before is gone, and what it was worth.
+            let was_there = |of: &Source| matches!(of, Source::Scout { slot: before, .. } if *before == slot);
+            self.reputation.retain(|of, _| !was_there(of));
+            self.trust.retain(|(_, of), _| !was_there(of));
+        }
         let in_all = self.reputation.entry(source).or_insert(ACCEPTANCE_AT_FIRST);
         let here = self.trust.entry((answer, source)).or_insert(*in_all);
         // Of what was not accepted, only the first token was wrong for sure.
@@ -193,7 +201,11 @@ impl Speculation {
             *here += WEIGHT_IN_ANSWER * (followed - *here);
         }
         metrics.acceptance.with_label_values(&[&label]).set(*in_all);
-        self.drafters[checked.drafter].verdict(answer, &checked.draft, accepted);
+        let mut judged = checked.draft.clone();
+        if whole {
+            judged.tokens.truncate(accepted);
+        }
+        self.drafters[checked.drafter].verdict(answer, &judged, accepted);
     }
 
     /// The best of what the drafters say now.
@@ -310,6 +322,6 @@ impl Speculation {
 fn label(source: Source) -> String {
     match source {
         Source::Ngram => "ngram".into(),
-        Source::Scout(slot) => format!("scout-{slot}"),
+        Source::Scout { slot, .. } => format!("scout-{slot}"),
     }
 }

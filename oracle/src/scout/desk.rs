@@ -14,8 +14,10 @@ use crate::engine::{Engine, EngineError, Feed, Model, SequenceId, Text, Token, W
 use crate::sampler::{Counts, Sampler};
 use crate::sampling::Sampling;
 
-/// The most answers; the oldest is forgotten then.
+/// The most answers that are drafted for; the oldest is put aside then, and the
+/// oldest of all is forgotten where more are known.
 const ANSWERS_MAX: usize = 32;
+const KNOWN_MAX: usize = 256;
 /// The most bytes of keys and values of all of them.
 const KV_MAX_BYTES: usize = 512 << 20;
 /// The most sequences of a pass, and the most tokens of one of them: what was
@@ -26,7 +28,8 @@ const CHUNK: usize = 64;
 struct Work {
     /// Later ones are younger.
     number: u64,
-    sequence: SequenceId,
+    /// None while it is put aside: there was no room for it.
+    sequence: Option<SequenceId>,
     sampling: Sampling,
     prompt: usize,
     /// What is certain, and what is guessed to follow.
@@ -82,9 +85,10 @@ impl Desk {
 
     /// Begins anew: nothing is known, and so many guesses are wanted.
     pub(super) fn clear(&mut self, limit: usize) {
-        let answers: Vec<_> = self.works.keys().copied().collect();
-        for answer in answers {
-            self.close(answer);
+        for work in std::mem::take(&mut self.works).into_values() {
+            if let Some(sequence) = work.sequence {
+                self.engine.close(sequence);
+            }
         }
         self.limit = limit;
     }
@@ -99,7 +103,7 @@ impl Desk {
         self.number += 1;
         let work = Work {
             number: self.number,
-            sequence: self.engine.open(),
+            sequence: Some(self.engine.open()),
             sampling,
             prompt: prompt.len(),
             certain: prompt.len(),
@@ -136,15 +140,38 @@ impl Desk {
             work.ended = false;
             if work.fed > base + right {
                 work.fed = base + right;
-                self.engine.truncate(work.sequence, work.fed);
+                if let Some(sequence) = work.sequence {
+                    self.engine.truncate(sequence, work.fed);
+                }
             }
         }
         self.make_room();
     }
 
+    /// It is not drafted for any more. Whoever was put aside may have its room.
     pub(super) fn close(&mut self, answer: AnswerId) {
-        if let Some(work) = self.works.remove(&answer) {
-            self.engine.close(work.sequence);
+        let work = self.works.remove(&answer);
+        if let Some(sequence) = work.and_then(|work| work.sequence) {
+            self.engine.close(sequence);
+            self.take_up();
+        }
+    }
+
+    fn take_up(&mut self) {
+        let aside = self.works.iter().filter(|(_, work)| work.sequence.is_none());
+        let mut aside: Vec<_> = aside.map(|(answer, work)| (work.number, *answer)).collect();
+        aside.sort_unstable();
+        // The youngest has the longest way to go.
+        for (_, answer) in aside.into_iter().rev() {
+            let (count, tokens) = self.load();
+            let Some(work) = self.works.get_mut(&answer) else {
+                continue;
+            };
+            let more = work.tokens.len() + self.limit;
+            if !has_room(self.engine.as_ref(), count + 1, tokens + more) {
+                return;
+            }
+            work.sequence = Some(self.engine.open());
         }
     }
 
@@ -154,7 +181,10 @@ impl Desk {
     }
 
     fn is_open(&self, work: &Work) -> bool {
-        work.guesses() < self.limit && !work.ended && work.tokens.len() < self.engine.facts().context_tokens
+        work.sequence.is_some()
+            && work.guesses() < self.limit
+            && !work.ended
+            && work.tokens.len() < self.engine.facts().context_tokens
     }
 
     /// One pass of the engine: those with the fewest guesses come first. Returns
@@ -170,13 +200,15 @@ impl Desk {
         let feed = |work: &Work| work.tokens.len().min(work.fed + CHUNK);
         let feeds: Vec<_> = chosen
             .iter()
-            .map(|(_, work)| Feed {
-                sequence: work.sequence,
-                tokens: &work.tokens[work.fed..feed(work)],
-                want: match feed(work) == work.tokens.len() {
-                    true => Want::Last,
-                    false => Want::Nothing,
-                },
+            .filter_map(|(_, work)| {
+                Some(Feed {
+                    sequence: work.sequence?,
+                    tokens: &work.tokens[work.fed..feed(work)],
+                    want: match feed(work) == work.tokens.len() {
+                        true => Want::Last,
+                        false => Want::Nothing,
+                    },
+                })
             })
             .collect();
         let passed = self.engine.forward(&feeds);
@@ -220,18 +252,33 @@ impl Desk {
         Ok(drafts)
     }
 
-    /// Forgets the oldest where there are too many.
+    /// How many answers are in the engine's memory, and their tokens.
+    fn load(&self) -> (usize, usize) {
+        let open = self.works.values().filter(|work| work.sequence.is_some());
+        open.fold((0, 0), |(count, tokens), work| {
+            (count + 1, tokens + work.tokens.len() + self.limit)
+        })
+    }
+
+    /// Puts the oldest aside where there are too many. What is certain of it is
+    /// known still: it is read again when others are whole.
     fn make_room(&mut self) {
-        let per_token = self.engine.facts().kv_bytes_per_token.max(1);
         loop {
-            let tokens: usize = self
-                .works
-                .values()
-                .map(|work| work.tokens.len() + self.limit)
-                .sum();
-            if self.works.len() <= ANSWERS_MAX && tokens.saturating_mul(per_token) <= KV_MAX_BYTES {
-                return;
+            let (count, tokens) = self.load();
+            if has_room(self.engine.as_ref(), count, tokens) {
+                break;
             }
+            let open = self.works.values_mut().filter(|work| work.sequence.is_some());
+            let Some(oldest) = open.min_by_key(|work| work.number) else {
+                break;
+            };
+            oldest.tokens.truncate(oldest.certain);
+            (oldest.fed, oldest.ended) = (0, false);
+            if let Some(sequence) = oldest.sequence.take() {
+                self.engine.close(sequence);
+            }
+        }
+        while self.works.len() > KNOWN_MAX {
             let oldest = self.works.iter().min_by_key(|(_, work)| work.number);
             let Some(oldest) = oldest.map(|(answer, _)| *answer) else {
                 return;
@@ -239,6 +286,11 @@ impl Desk {
             self.close(oldest);
         }
     }
+}
+
+fn has_room(engine: &dyn Engine, answers: usize, tokens: usize) -> bool {
+    let per_token = engine.facts().kv_bytes_per_token.max(1);
+    answers <= ANSWERS_MAX && tokens.saturating_mul(per_token) <= KV_MAX_BYTES
 }
 
 fn are_tokens(tokens: &[Token], vocabulary: usize) -> bool {

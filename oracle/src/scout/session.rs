@@ -65,6 +65,10 @@ impl Session<'_> {
     }
 
     async fn talk(&mut self, socket: &mut Socket, welcomed: impl FnOnce()) -> End {
+        // The dial may have taken long, and the timer that looks be late.
+        if self.lease.is_past() {
+            return End::LeaseLost;
+        }
         let (sender, guesses) = mpsc::channel(GUESSES_MAX);
         if self.runner.begin(sender).is_err() {
             return End::Broken("the engine takes nothing".to_owned());

@@ -292,7 +292,10 @@ impl Board {
             return None;
         }
         Some(Draft {
-            source: Source::Scout(slot),
+            source: Source::Scout {
+                slot,
+                epoch: seat.epoch,
+            },
             tokens: answer.draft.iter().copied().take(limit).collect(),
         })
     }
@@ -330,7 +333,7 @@ impl Board {
     }
 
     pub(super) fn verdict(&mut self, draft: &Draft, accepted: usize) {
-        let Source::Scout(slot) = draft.source else {
+        let Source::Scout { slot, epoch } = draft.source else {
             return;
         };
         let label = slot.to_string();
@@ -338,8 +341,12 @@ impl Board {
         drafted.inc_by(draft.tokens.len() as u64);
         let right = self.metrics.accepted.with_label_values(&[&label]);
         right.inc_by(accepted as u64);
-        if let Some(seat) = self.seats.get_mut(&slot) {
-            seat.reputation.verdict(draft.tokens.len(), accepted);
+        // It is for who drafted it, and not for who has the slot by now.
+        let seat = self.seats.get_mut(&slot).filter(|seat| seat.epoch == epoch);
+        let left = self.left.get_mut(&slot).filter(|(known, _)| *known == epoch);
+        let reputation = seat.map(|seat| &mut seat.reputation);
+        if let Some(reputation) = reputation.or(left.map(|(_, reputation)| reputation)) {
+            reputation.verdict(draft.tokens.len(), accepted);
         }
     }
 }

@@ -14,12 +14,14 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::{SinkExt as _, StreamExt as _};
 use shardman_serve::Peer;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use super::Shared;
 use super::board::{Arrival, ConnectionId, OUTGOING_MAX, Outgoing};
 use super::roster::{Claim, now_ms};
+use super::strangers::{self, Closed, Place};
 use crate::draft::frame::{Closing, FROM_SCOUT_MAX_BYTES, FromScout};
 
 /// From the connection to the hello.
@@ -46,19 +48,31 @@ pub(super) async fn connect(
     let Ok(upgrade) = upgrade else {
         return refuse(StatusCode::BAD_REQUEST, "Scouts speak WebSocket here");
     };
-    let Ok(place) = Arc::clone(&shared.strangers).try_acquire_owned() else {
-        shared.metrics.refused.with_label_values(&["strangers"]).inc();
-        return refuse(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "Too many scouts say hello already",
-        );
+    let address = peer.map(|Extension(peer)| peer.0);
+    let mut place = match strangers::enter(&shared.strangers, address, Instant::now()) {
+        Ok(place) => place,
+        Err(closed) => {
+            shared.metrics.refused.with_label_values(&["strangers"]).inc();
+            return match closed {
+                Closed::Full => refuse(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "Too many scouts say hello already",
+                ),
+                Closed::Failing => refuse(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "Too many hellos from this address came to nothing",
+                ),
+            };
+        }
     };
     match roster.knows(&authorization).await {
         Ok(()) => {}
-        Err(Some(_)) => return refuse(StatusCode::FORBIDDEN, "The manager does not take this secret"),
+        Err(Some(_)) => {
+            place.failed();
+            return refuse(StatusCode::FORBIDDEN, "The manager does not take this secret");
+        }
         Err(None) => return refuse(StatusCode::SERVICE_UNAVAILABLE, "The manager cannot be asked now"),
     }
-    let address = peer.map(|Extension(peer)| peer.0);
     upgrade
         .max_message_size(FROM_SCOUT_MAX_BYTES)
         .max_frame_size(FROM_SCOUT_MAX_BYTES)
@@ -77,6 +91,7 @@ fn refuse(status: StatusCode, message: &str) -> Response {
         StatusCode::UNAUTHORIZED => "authentication_error",
         StatusCode::FORBIDDEN => "permission_error",
         StatusCode::BAD_REQUEST => "invalid_request_error",
+        StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
         _ => "service_unavailable",
     };
     let body = serde_json::json!({
@@ -94,12 +109,16 @@ struct Hello<'a> {
 }
 
 impl Hello<'_> {
-    async fn run(self, mut socket: WebSocket, place: OwnedSemaphorePermit) {
+    async fn run(self, mut socket: WebSocket, mut place: Place) {
         let shared = self.shared;
         let admitted = tokio::select! {
             () = shared.stop.cancelled() => Err(Closing::Stopping),
             admitted = self.admit(&mut socket) => admitted,
         };
+        // Who is only to come later has done nothing wrong.
+        if matches!(&admitted, Err(closing) if !matches!(closing, Closing::TryAgain | Closing::Stopping)) {
+            place.failed();
+        }
         drop(place);
         let closing = match admitted {
             Ok(scout) => scout.run(&mut socket).await,
@@ -170,12 +189,14 @@ impl Hello<'_> {
         let contact = contacts.entry(slot).or_default();
         (contact.address, contact.connected_at_ms, contact.last_frame_ms) = (self.address, now, now);
         drop(contacts);
+        let lost = shared.board().lost(slot, connection);
         info!(slot, epoch, "the scout of slot {slot} is connected");
         Ok(Scout {
             shared,
             slot,
             connection,
             outgoing,
+            lost,
         })
     }
 }
@@ -186,6 +207,8 @@ struct Scout<'a> {
     slot: u32,
     connection: ConnectionId,
     outgoing: mpsc::Receiver<Outgoing>,
+    /// Cancelled when its seat is lost.
+    lost: CancellationToken,
 }
 
 impl Drop for Scout<'_> {
@@ -213,6 +236,7 @@ impl Scout<'_> {
         loop {
             tokio::select! {
                 biased;
+                () = self.lost.cancelled() => return Some(self.why_lost()),
                 outgoing = self.outgoing.recv() => {
                     let frame = match outgoing {
                         Some(Outgoing::Frame(frame)) => frame,
@@ -224,7 +248,12 @@ impl Scout<'_> {
                         return Some(Closing::Stopping);
                     };
                     let write = sink.send(Message::Text(text.into()));
-                    match tokio::time::timeout(WRITE_TIME, write).await {
+                    let written = tokio::select! {
+                        biased;
+                        () = self.lost.cancelled() => return Some(self.why_lost()),
+                        written = tokio::time::timeout(WRITE_TIME, write) => written,
+                    };
+                    match written {
                         Ok(Ok(())) => {}
                         Ok(Err(_)) => return None,
                         Err(_) => return Some(Closing::TooSlow),
@@ -240,6 +269,18 @@ impl Scout<'_> {
                     Some(Ok(Message::Binary(_))) | Some(Err(_)) => return Some(Closing::Malformed),
                     Some(Ok(Message::Close(_))) | None => return None,
                 },
+            }
+        }
+    }
+
+    /// What is queued before the reason is for nobody any more.
+    fn why_lost(&mut self) -> Closing {
+        loop {
+            match self.outgoing.try_recv() {
+                Ok(Outgoing::Frame(_)) => {}
+                Ok(Outgoing::Close(closing)) => return closing,
+                // There was no room to say why.
+                Err(_) => return Closing::TooSlow,
             }
         }
     }

@@ -5,11 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::http::{HeaderValue, StatusCode};
-use shardman_core::wire::{Beat, FleetView};
+use shardman_core::wire::FleetView;
 use shardman_core::{Epoch, PoolId};
 use shardman_lease::{CallError, Manager};
 use tokio::sync::watch;
@@ -17,7 +17,7 @@ use tracing::{info, warn};
 
 use crate::draft::frame::Closing;
 
-/// An answer to a beat takes a moment; a manager that is busy may need more.
+/// An answer takes a moment; a manager that is busy may need more.
 const PROOF_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A session that nobody has.
@@ -48,7 +48,9 @@ pub(super) struct Claim {
 pub(super) struct Roster {
     manager: Manager,
     pool: PoolId,
-    held: watch::Sender<Option<Arc<Holdings>>>,
+    /// With the number of the look that said so.
+    held: watch::Sender<(u64, Option<Arc<Holdings>>)>,
+    looks: AtomicU64,
     is_reachable: AtomicBool,
 }
 
@@ -57,7 +59,8 @@ impl Roster {
         Self {
             manager,
             pool,
-            held: watch::Sender::new(None),
+            held: watch::Sender::new((0, None)),
+            looks: AtomicU64::new(0),
             is_reachable: AtomicBool::new(true),
         }
     }
@@ -73,7 +76,7 @@ impl Roster {
 
     /// What was last heard; `None` before anything was.
     pub(super) fn held(&self) -> Option<Arc<Holdings>> {
-        self.held.borrow().clone()
+        self.held.borrow().1.clone()
     }
 
     /// Whether the manager answered when it was last asked.
@@ -81,8 +84,10 @@ impl Roster {
         self.held().is_some() && self.is_reachable.load(Ordering::Relaxed)
     }
 
-    /// Asks the manager who holds what.
+    /// Asks the manager who holds what. Where a later look was answered first,
+    /// what that one found stays.
     pub(super) async fn look(&self) -> Result<Arc<Holdings>, CallError> {
+        let number = self.looks.fetch_add(1, Ordering::Relaxed) + 1;
         let fleet = self.manager.fleet().await;
         let was_reachable = self.is_reachable.swap(fleet.is_ok(), Ordering::Relaxed);
         match &fleet {
@@ -92,22 +97,28 @@ impl Roster {
             }
             Ok(_) | Err(_) => {}
         }
-        let fleet = fleet?;
-        let before = self.held();
-        let held = Arc::new(holdings(&fleet, &self.pool, before.as_deref(), now_ms()));
-        self.held.send_replace(Some(Arc::clone(&held)));
-        Ok(held)
+        Ok(self.take(number, &fleet?))
+    }
+
+    fn take(&self, number: u64, fleet: &FleetView) -> Arc<Holdings> {
+        let mut latest = Arc::default();
+        self.held.send_if_modified(|(known, held)| {
+            let is_later = number > *known;
+            if is_later {
+                let found = holdings(fleet, &self.pool, held.as_deref(), now_ms());
+                (*known, *held) = (number, Some(Arc::new(found)));
+            }
+            latest = held.clone().unwrap_or_default();
+            is_later
+        });
+        latest
     }
 
     /// Whether the manager takes this secret at all: strangers are not to hold up
     /// those who have one. An error is whether it refused; else it is away.
     pub(super) async fn knows(&self, authorization: &HeaderValue) -> Result<(), Option<StatusCode>> {
-        let nobodys = Beat {
-            session_id: NO_SESSION.to_owned(),
-            ..Beat::default()
-        };
         let caller = self.manager.on_behalf_of(authorization.clone());
-        match caller.beat(&nobodys, PROOF_TIMEOUT).await {
+        match caller.session(NO_SESSION, PROOF_TIMEOUT).await {
             Ok(_) => Ok(()),
             // The secret comes before the session.
             Err(error) if error.status() == Some(StatusCode::NOT_FOUND) => Ok(()),
@@ -115,33 +126,26 @@ impl Roster {
         }
     }
 
-    /// Has a scout's claim confirmed: its own secret and its session are good for
-    /// a beat of this lease, and the lease is for this slot of the pool.
+    /// Has a scout's claim confirmed in one answer: its own secret is good for
+    /// this session, and that holds this slot of the pool with this epoch. Its
+    /// lease lives no longer for it.
     pub(super) async fn prove(&self, claim: &Claim, authorization: HeaderValue) -> Result<(), Closing> {
-        let proof = Beat {
-            session_id: claim.session_id.clone(),
-            epoch: Some(Epoch(claim.epoch)),
-            // Older than any beat of its own, so that it changes nothing else.
-            number: Some(0),
-            ..Beat::default()
-        };
         let caller = self.manager.on_behalf_of(authorization);
-        caller
-            .beat(&proof, PROOF_TIMEOUT)
-            .await
-            .map_err(|error| refusal(&error))?;
-        let is_held = |held: &Holdings| {
+        let proof = caller.session(&claim.session_id, PROOF_TIMEOUT).await;
+        let holds = proof.map_err(|error| refusal(&error))?;
+        // A new lease is looked up at once, so that what was heard before it
+        // puts nobody out.
+        let is_listed = |held: Arc<Holdings>| {
             held.get(&claim.slot)
                 .is_some_and(|holding| holding.epoch == claim.epoch)
         };
-        if self.held().is_some_and(|held| is_held(&held)) {
-            return Ok(());
+        if !self.held().is_some_and(is_listed) {
+            self.look().await.map_err(|_| Closing::TryAgain)?;
         }
-        match self.look().await {
-            Ok(held) if is_held(&held) => Ok(()),
-            Ok(_) => Err(Closing::NotHeld),
-            Err(_) => Err(Closing::TryAgain),
-        }
+        let is_so = holds.pool == self.pool.as_str()
+            && holds.shard_id == claim.slot
+            && holds.epoch == Epoch(claim.epoch);
+        if is_so { Ok(()) } else { Err(Closing::NotHeld) }
     }
 }
 
@@ -177,4 +181,33 @@ fn holdings(fleet: &FleetView, pool: &PoolId, before: Option<&Holdings>, now_ms:
 pub(super) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use shardman_lease::Secret;
+
+    use super::*;
+
+    const FLEET: &str = r#"{"planned":0,"leased":0,"ready":0,"max_concurrency":1,"trouble":[],
+        "shards":[],"workers":[],"pools":[{"pool":"scouts","size":1,"leased":1,"ready":1,
+        "max_seconds":60.0,"workers":[],"shards":[{"shard":"0/1","state":"ready"}]}]}"#;
+
+    fn fleet(epoch: u64) -> FleetView {
+        let mut fleet: FleetView = serde_json::from_str(FLEET).unwrap();
+        fleet.pools[0].shards[0].epoch = Some(Epoch(epoch));
+        fleet
+    }
+
+    #[test]
+    fn an_older_look_that_is_answered_late_changes_nothing() {
+        let nowhere = "http://127.0.0.1:1".parse().unwrap();
+        let manager = Manager::new(&nowhere, &Secret::from("secret".to_owned())).unwrap();
+        let roster = Roster::new(manager, "scouts".parse().unwrap());
+        let epoch = |held: Arc<Holdings>| held[&0].epoch;
+        assert_eq!(epoch(roster.take(2, &fleet(8))), 8);
+        assert_eq!(epoch(roster.take(1, &fleet(7))), 8, "the later one's");
+        assert_eq!(epoch(roster.held().unwrap()), 8);
+        assert_eq!(epoch(roster.take(3, &fleet(9))), 9);
+    }
 }

@@ -24,15 +24,15 @@ const LIMIT: usize = 5;
 
 /// The oracle's side without an oracle: its endpoint, and what the engine's
 /// thread would ask.
-struct Side {
-    scouts: Scouts,
-    url: String,
+pub struct Side {
+    pub scouts: Scouts,
+    pub url: String,
     registry: Registry,
     stop: CancellationToken,
 }
 
 impl Side {
-    fn start(runtime: &Runtime, fleet: &Fleet) -> Self {
+    pub fn start(runtime: &Runtime, fleet: &Fleet) -> Self {
         let (registry, stop) = (Registry::new(), CancellationToken::new());
         let manager = (fleet.client(), "scouts".parse().unwrap());
         let scouts = Scouts::new(Some(manager), LIMIT, &registry, stop.clone()).unwrap();
@@ -56,14 +56,14 @@ impl Side {
         }
     }
 
-    fn wait_connected(&self, count: usize) {
+    pub fn wait_connected(&self, count: usize) {
         eventually(20.0, &format!("{count} scouts are connected"), || {
             (self.scouts.connected() == count).then_some(())
         });
     }
 
     /// The sum of a counter over its labels.
-    fn counted(&self, name: &str) -> f64 {
+    pub fn counted(&self, name: &str) -> f64 {
         let text = prometheus::TextEncoder::new()
             .encode_to_string(&self.registry.gather())
             .unwrap();

@@ -5,6 +5,7 @@
 
 mod ask;
 mod away;
+mod claims;
 mod config;
 mod fleet;
 mod hostile;

@@ -20,6 +20,14 @@ const DEFAULT_ALIGNMENT: u64 = 32;
 const MAX_HEADER_BYTES: u64 = 256 << 20;
 const MAX_ENTRIES: u64 = 1 << 16;
 const MAX_DIMENSIONS: u32 = 4;
+/// The lists that are asked for; the others are passed over.
+const KEPT_LISTS: [&str; 3] = [
+    "tokenizer.ggml.tokens",
+    "tokenizer.ggml.token_type",
+    "tokenizer.ggml.merges",
+];
+/// Of a kept list: in memory an element takes several times its bytes.
+const MAX_ELEMENTS: u64 = 1 << 20;
 
 /// An open file whose header was read.
 #[derive(Debug)]
@@ -96,6 +104,11 @@ impl Gguf {
 
     pub(super) fn get(&self, key: &str) -> Option<&Value> {
         self.values.get(key)
+    }
+
+    /// Every key with its value.
+    pub(super) fn values(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.values.iter().map(|(key, value)| (key.as_str(), value))
     }
 
     pub(super) fn tensor(&self, name: &str) -> Option<&TensorPlace> {
@@ -200,7 +213,10 @@ impl<R: Read> Header<R> {
         for _ in 0..value_count {
             let key = self.string()?;
             let kind = self.u32()?;
-            let value = self.value(kind)?;
+            let value = match kind {
+                9 => self.array(KEPT_LISTS.contains(&key.as_str()))?,
+                _ => self.value(kind)?,
+            };
             if values.insert(key.clone(), value).is_some() {
                 return Err(Refusal::damaged(format!("{key} is there twice")));
             }
@@ -255,33 +271,56 @@ impl<R: Read> Header<R> {
             6 => Value::Float(f64::from(f32::from_le_bytes(self.bytes()?))),
             7 => Value::Bool(self.bytes::<1>()? != [0]),
             8 => Value::Text(self.string()?),
-            9 => self.array()?,
             12 => Value::Float(f64::from_le_bytes(self.bytes()?)),
             _ => return Err(Refusal::damaged(format!("a value has the unknown type {kind}"))),
         })
     }
 
-    fn array(&mut self) -> Result<Value, Refusal> {
+    fn array(&mut self, is_kept: bool) -> Result<Value, Refusal> {
         let kind = self.u32()?;
         let count = self.u64()?;
-        // Each element takes a byte at least, a text eight.
-        let least = if kind == 8 { 8 } else { 1 };
-        if count.saturating_mul(least) > self.file_bytes.saturating_sub(self.at) {
+        let least = match kind {
+            0 | 1 | 7 => 1,
+            2 | 3 => 2,
+            4..=6 => 4,
+            // A text has its length before it.
+            8 | 10..=12 => 8,
+            _ => return Err(Refusal::damaged(format!("a list has the unknown type {kind}"))),
+        };
+        let bytes = count.saturating_mul(least);
+        let is_absurd = bytes > self.file_bytes.saturating_sub(self.at);
+        if is_absurd || is_kept && count > MAX_ELEMENTS {
             return Err(Refusal::damaged(format!("a list announces {count} elements")));
         }
-        Ok(match kind {
-            0..=5 | 10 | 11 => {
-                Value::Integers((0..count).map(|_| self.integer(kind)).collect::<Result<_, _>>()?)
+        match kind {
+            0..=5 | 10 | 11 if is_kept => {
+                let numbers = (0..count).map(|_| self.integer(kind));
+                return Ok(Value::Integers(numbers.collect::<Result<_, _>>()?));
             }
-            8 => Value::Texts((0..count).map(|_| self.string()).collect::<Result<_, _>>()?),
-            6 | 7 | 12 => {
+            8 if is_kept => {
+                let texts = (0..count).map(|_| self.string());
+                return Ok(Value::Texts(texts.collect::<Result<_, _>>()?));
+            }
+            8 => {
                 for _ in 0..count {
-                    self.value(kind)?;
+                    let length = self.u64()?;
+                    self.skip(length)?;
                 }
-                Value::Other
             }
-            _ => return Err(Refusal::damaged(format!("a list has the unknown type {kind}"))),
-        })
+            _ => self.skip(bytes)?,
+        }
+        Ok(Value::Other)
+    }
+
+    fn skip(&mut self, bytes: u64) -> Result<(), Refusal> {
+        let mut passed = self.reader.by_ref().take(bytes);
+        let read = io::copy(&mut passed, &mut io::sink()).map_err(Refusal::unreadable)?;
+        self.at += read;
+        if read == bytes {
+            Ok(())
+        } else {
+            Err(Refusal::truncated())
+        }
     }
 
     fn integer(&mut self, kind: u32) -> Result<i64, Refusal> {

@@ -198,13 +198,22 @@ fn round(number: f32) -> i32 {
 
 impl Values {
     fn new(values: &[f32; BLOCK]) -> Self {
-        let mut largest = [0.0_f32; 8];
+        // As bits, so that what is not a number is the largest of all.
+        let mut largest = [0_u32; 8];
         for chunk in values.as_chunks::<8>().0 {
             for (most, value) in largest.iter_mut().zip(chunk) {
-                *most = most.max(value.abs());
+                *most = (*most).max(value.abs().to_bits());
             }
         }
-        let largest = largest.into_iter().fold(0.0_f32, f32::max);
+        let largest = f32::from_bits(largest.into_iter().fold(0, u32::max));
+        if !largest.is_finite() {
+            // Whatever it is multiplied by is not a number either.
+            return Self {
+                quads: [0; BLOCK / 4],
+                scale: f32::NAN,
+                offset: 0,
+            };
+        }
         let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
         let levels = values.map(|value| round(value * inverse));
         let sum = levels.iter().fold(0_i32, |sum, level| sum.wrapping_add(*level));

@@ -153,7 +153,12 @@ impl Scratch {
     fn normed(&mut self, states: &[f32], weights: &[f32], epsilon: f32) {
         self.normed.clear();
         for state in states.chunks_exact(weights.len()) {
-            let scale = 1.0 / (mean_square(state) + epsilon).sqrt();
+            let square = mean_square(state);
+            // An overflow is told by the logits: divided by it, all would be zero.
+            let scale = match square.is_finite() {
+                true => 1.0 / (square + epsilon).sqrt(),
+                false => f32::NAN,
+            };
             self.normed.extend(
                 state
                     .iter()

@@ -16,6 +16,8 @@ use crate::engine::{Message, Role, TextError, Token};
 const NAME: &str = "chat";
 /// Steps of one rendering; 64 messages take some thousands.
 const FUEL: u64 = 1_000_000;
+/// The longest in use have a third of it.
+const MAX_BYTES: usize = 64 << 10;
 
 pub(super) struct Template {
     environment: Environment<'static>,
@@ -29,6 +31,12 @@ impl Template {
         let broken = |error: Error| {
             Refusal::unsupported(format!("has a chat template that does not work here ({error})"))
         };
+        if source.len() > MAX_BYTES {
+            return Err(Refusal::unsupported(format!(
+                "has a chat template of {} bytes",
+                source.len()
+            )));
+        }
         let mut environment = Environment::new();
         // As the reference implementation sets it.
         let syntax = SyntaxConfig::builder()

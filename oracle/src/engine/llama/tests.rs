@@ -1,5 +1,6 @@
 //! The engine on a tiny model, against a slow one that is plainly right.
 
+mod arithmetic;
 mod reference;
 mod refusals;
 mod rows;

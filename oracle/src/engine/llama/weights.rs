@@ -5,10 +5,10 @@ use std::borrow::Cow;
 
 use candle_core::CpuStorage;
 
-use super::Refusal;
 use super::gguf::{Gguf, TensorPlace};
 use super::matrix::{LANES, Matrix};
 use super::pool::Pool;
+use super::{Refusal, keys};
 
 const MAX_LAYERS: usize = 1 << 10;
 const MAX_WIDTH: usize = 1 << 20;
@@ -103,6 +103,13 @@ impl Shape {
         let epsilon = file
             .float("llama.attention.layer_norm_rms_epsilon")?
             .ok_or_else(|| Refusal::damaged("llama.attention.layer_norm_rms_epsilon is missing"))?;
+        if !(epsilon > 0.0 && epsilon < 1.0 && epsilon as f32 > 0.0) {
+            return Err(Refusal::damaged(format!(
+                "llama.attention.layer_norm_rms_epsilon is {epsilon}"
+            )));
+        }
+        let context = needed("llama.context_length", 1 << 24)?;
+        keys::refuse_unknown(file, vocabulary, context, head)?;
         Ok(Self {
             layers: needed("llama.block_count", MAX_LAYERS)?,
             width,
@@ -111,7 +118,7 @@ impl Shape {
             kv_heads,
             head,
             vocabulary,
-            context: needed("llama.context_length", 1 << 24)?,
+            context,
             epsilon: epsilon as f32,
             turns: turns(file, head)?,
         })
@@ -141,29 +148,24 @@ fn turns(file: &Gguf, head: usize) -> Result<Vec<f64>, Refusal> {
             "it turns {dimensions} of {head} values by a base of {base}"
         )));
     }
-    let scaling = file.text("llama.rope.scaling.type")?.unwrap_or("none");
-    let factor = file.float("llama.rope.scaling.factor")?.unwrap_or(1.0);
-    let factor = match scaling {
-        "none" => 1.0,
-        "linear" if factor.is_finite() && factor > 0.0 => factor,
-        _ => {
-            return Err(Refusal::unsupported(format!(
-                "scales its positions by {scaling} with factor {factor}"
-            )));
-        }
-    };
+    let factor = keys::position_factor(file)?;
     let factors = match file.tensor("rope_freqs.weight") {
         None => vec![1.0; dimensions / 2],
         Some(_) => vector(file, "rope_freqs.weight", dimensions / 2)?,
     };
-    Ok(factors
+    let turns: Vec<f64> = factors
         .iter()
         .enumerate()
         .map(|(pair, own)| {
             let exponent = 2.0 * pair as f64 / dimensions as f64;
             base.powf(-exponent) / (factor * f64::from(*own))
         })
-        .collect())
+        .collect();
+    let is_turn = |turn: &f64| turn.is_finite() && *turn > 0.0;
+    if !turns.iter().all(is_turn) {
+        return Err(Refusal::damaged("it turns positions by what is no angle"));
+    }
+    Ok(turns)
 }
 
 impl Weights {

@@ -162,7 +162,7 @@ impl Drafter for TestDrafter {
         assert!(limit > 0);
         let tokens = self.guess(answer, limit);
         Some(Draft {
-            source: Source::Scout(self.slot),
+            source: self.source(),
             tokens,
         })
     }
@@ -182,11 +182,16 @@ impl Drafter for TestDrafter {
     fn verdict(&mut self, answer: AnswerId, draft: &Draft, accepted: usize) {
         assert!(self.known.contains_key(&answer));
         assert!(accepted <= draft.tokens.len());
-        assert_eq!(
-            draft.source,
-            Source::Scout(self.slot),
-            "each has its own verdicts"
-        );
+        assert_eq!(draft.source, self.source(), "each has its own verdicts");
+    }
+}
+
+impl TestDrafter {
+    fn source(&self) -> Source {
+        Source::Scout {
+            slot: self.slot,
+            epoch: 1,
+        }
     }
 }
 

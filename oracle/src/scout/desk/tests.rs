@@ -146,7 +146,7 @@ fn what_cannot_be_is_forgotten_and_harms_nobody() {
 }
 
 #[test]
-fn the_oldest_answer_is_forgotten_first() {
+fn the_oldest_answer_is_put_aside_and_read_again_when_there_is_room() {
     let mut desk = desk();
     let count = ANSWERS_MAX as u64 + 8;
     for answer in 0..count {
@@ -154,4 +154,21 @@ fn the_oldest_answer_is_forgotten_first() {
     }
     let drafted: Vec<_> = work(&mut desk).into_keys().collect();
     assert_eq!(drafted, (8..count).map(AnswerId).collect::<Vec<_>>());
+    // What happens meanwhile is known then.
+    let tokens = prompt("hello");
+    let certain = plain(&tokens, &sampling(0.0, 0.0, 7), LIMIT + 1);
+    let first = certain[tokens.len()];
+    desk.advance(AnswerId(7), tokens.len(), &[first]);
+    assert!(!desk.has_work());
+    desk.close(AnswerId(20));
+    let drafted = work(&mut desk);
+    assert_eq!(
+        drafted.keys().collect::<Vec<_>>(),
+        [&AnswerId(7)],
+        "the youngest of them"
+    );
+    assert_eq!(drafted[&AnswerId(7)].0, tokens.len() + 1);
+    assert_eq!(desk.load().0, ANSWERS_MAX);
+    desk.clear(LIMIT);
+    assert_eq!(desk.load(), (0, 0));
 }

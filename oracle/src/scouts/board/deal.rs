@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::{Answer, Board, ConnectionId, Outgoing, Seat};
@@ -13,6 +14,19 @@ impl Board {
         self.seats
             .get(&slot)
             .is_some_and(|seat| seat.connection == connection)
+    }
+
+    /// Cancelled when this connection has its seat no more.
+    pub(in crate::scouts) fn lost(&self, slot: u32, connection: ConnectionId) -> CancellationToken {
+        let seat = self.seats.get(&slot);
+        match seat.filter(|seat| seat.connection == connection) {
+            Some(seat) => seat.lost.clone(),
+            None => {
+                let lost = CancellationToken::new();
+                lost.cancel();
+                lost
+            }
+        }
     }
 
     pub(super) fn count(&self) {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::draft::frame::{Closing, FromOracle};
 use crate::scouts::reputation::Reputation;
@@ -37,6 +38,9 @@ pub(super) struct Seat {
     pub(super) absent: u32,
     /// The wait that ended without a draft of it, until it is quicker again.
     pub(super) late: Option<Duration>,
+    /// Cancelled when the seat is lost: what is queued is not for its scout any more.
+    pub(super) lost: CancellationToken,
+    _loses: DropGuard,
 }
 
 impl Seat {
@@ -46,7 +50,10 @@ impl Seat {
         outgoing: mpsc::Sender<Outgoing>,
         reputation: Reputation,
     ) -> Self {
+        let lost = CancellationToken::new();
         Self {
+            _loses: lost.clone().drop_guard(),
+            lost,
             epoch,
             connection,
             outgoing,

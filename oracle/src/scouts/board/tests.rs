@@ -1,3 +1,5 @@
+mod lost;
+
 use std::collections::BTreeMap;
 
 use prometheus::Registry;

@@ -163,7 +163,7 @@ fn what_cannot_be_computed_is_refused_and_changes_nothing() {
     for (feeds, why) in [
         (vec![one(&long)], "1029 tokens in a context of 1024"),
         (vec![one(&[1, 70_000])], "there is no token 70000"),
-        (vec![one(&[1]), one(&[2])], "SequenceId(3) is fed twice in a pass"),
+        (vec![one(&[1]), one(&[2])], "SequenceId(4) is fed twice in a pass"),
         (vec![one(&[1]), unknown], "SequenceId(99) is not open"),
     ] {
         let error = engine.forward(&feeds).unwrap_err();
