@@ -23,8 +23,13 @@ fn questions() -> Vec<Ask> {
     ]
 }
 
-/// What is said to them: the same bits on every processor.
-const GOLDEN: [&str; 3] = ["", "", ""];
+/// What is said to them, on every processor.
+const GOLDEN: [&str; 3] = [
+    "L'Étoile, la Cité, la France, la France, la France, la France, la France",
+    "The sea! It's a realm of wonder that has captivated human imagination for centuries. From the towering cliffs of \
+     cliffs to",
+    "The Sea of Vengement – a contemporary mythology – portents darker aspects. In many African religions, the sea is",
+];
 
 #[test]
 fn fixed_texts_stay_the_same_whoever_drafts_dies_or_asks() {
