@@ -61,7 +61,10 @@ impl Client {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
         Self {
-            pool: Pool::builder(TokioExecutor::new()).build(connector),
+            // Some servers close a connection in the moment that it is used again.
+            pool: Pool::builder(TokioExecutor::new())
+                .pool_max_idle_per_host(0)
+                .build(connector),
             base,
         }
     }
