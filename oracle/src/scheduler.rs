@@ -14,6 +14,7 @@ mod plan;
 mod queue;
 mod settings;
 mod speculate;
+mod trial;
 mod trust;
 
 use std::time::Duration;

@@ -46,7 +46,10 @@ impl Part {
 
 impl Owner {
     pub(super) fn pass(&mut self) {
+        let whole = Instant::now();
+        let written = self.shared.metrics.completion_tokens.get();
         let parts = self.plan();
+        let answers = parts.iter().all(Part::is_answer).then_some(parts.len());
         let rows: usize = parts.iter().map(Part::rows).sum();
         self.shared.metrics.rows.set(rows as i64);
         let began = Instant::now();
@@ -55,11 +58,17 @@ impl Owner {
         self.shared.metrics.pass_seconds.observe(took);
         self.shared.metrics.passes.inc();
         // Prompts ask for fewer logits, so their rows cost less.
-        if outcome.is_ok() && parts.iter().all(Part::is_answer) {
+        if outcome.is_ok() && answers.is_some() {
             self.costs.observe(rows, took);
         }
         let worth = match outcome {
-            Ok(logits) => self.settle(parts, &logits),
+            Ok(logits) => {
+                let worth = self.settle(parts, &logits);
+                let tokens = self.shared.metrics.completion_tokens.get() - written;
+                self.speculation
+                    .passed(answers.unwrap_or(0), whole.elapsed(), tokens);
+                worth
+            }
             Err(error) => {
                 self.fail(&parts, &error);
                 Outcome::Bad

@@ -10,6 +10,7 @@ use tracing::warn;
 use super::handle::Shared;
 use super::plan::{self, Costs, Offer};
 use super::settings::Speculate;
+use super::trial::Trial;
 use crate::draft::guarded::Guarded;
 use crate::draft::{AnswerId, Draft, Drafter, Source};
 use crate::engine::Token;
@@ -64,6 +65,7 @@ pub(super) struct Speculation {
     /// How probable it is that waiting brings a draft.
     comes: f64,
     waits_skipped: u32,
+    trial: Trial,
 }
 
 impl Speculation {
@@ -96,6 +98,7 @@ impl Speculation {
             idle: BTreeMap::new(),
             comes: 1.0,
             waits_skipped: 0,
+            trial: Trial::default(),
         }
     }
 
@@ -136,7 +139,8 @@ impl Speculation {
         if self.drafters.is_empty() || asking.is_empty() {
             return vec![None; asking.len()];
         }
-        if !always && !plan::could_pay(costs, rows, asking.len(), limit) {
+        let is_off = !self.trial.drafts(asking.len()) || !plan::could_pay(costs, rows, asking.len(), limit);
+        if !always && is_off {
             return vec![None; asking.len()];
         }
         let mut drafts: Vec<Option<Checked>> = asking.iter().map(|asking| self.ask(*asking)).collect();
@@ -168,6 +172,14 @@ impl Speculation {
             Some(checked)
         };
         drafts.into_iter().zip(counts).map(cut).collect()
+    }
+
+    /// What a pass took for these answers alone, with its drafts or without, and
+    /// how many tokens it brought.
+    pub(super) fn passed(&mut self, answers: usize, took: Duration, tokens: u64) {
+        if self.policy == Speculate::Auto && !self.drafters.is_empty() && answers > 0 {
+            self.trial.note(answers, took.as_secs_f64(), tokens);
+        }
     }
 
     /// Takes what became of a draft that was checked. Of an answer that is whole
