@@ -4,6 +4,7 @@ use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::http::{HeaderValue, Uri};
@@ -22,9 +23,18 @@ pub fn eventually<T>(seconds: f64, what: &str, probe: impl FnMut() -> Option<T>)
     support::eventually(support::seconds(seconds), what, probe)
 }
 
+/// A port that is free now, and below those that the kernel gives away by
+/// itself: nobody else gets it before it is used.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap().port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = std::process::id() % 89 * 200;
+    loop {
+        let offset = (start + u32::from(NEXT.fetch_add(1, Ordering::Relaxed))) % 18_000;
+        let port = 12_000 + u16::try_from(offset).unwrap();
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 pub fn signal(pid: i32, signal: Signal) {

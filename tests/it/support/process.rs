@@ -4,20 +4,25 @@ use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::eventually;
 
-/// A port that is free now.
+/// A port that is free now, and below those that the kernel gives away by
+/// itself: nobody else gets it before it is used.
 pub fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = std::process::id() % 89 * 200;
+    loop {
+        let offset = (start + u32::from(NEXT.fetch_add(1, Ordering::Relaxed))) % 18_000;
+        let port = 12_000 + u16::try_from(offset).unwrap();
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 pub fn signal(pid: i32, signal: Signal) {
