@@ -26,6 +26,7 @@ use shardman_lease::Manager;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use connection::NotHeard;
 pub use drafter::ScoutDrafter;
 
 use crate::engine::Facts;

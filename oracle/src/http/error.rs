@@ -15,6 +15,7 @@ use super::health::LOADING;
 use super::limit::seconds_up;
 use crate::openai::{ErrorBody, Invalid, Kind};
 use crate::scheduler;
+use crate::scouts::NotHeard;
 
 /// The SDKs' own header: whether the same request may succeed later.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
@@ -42,6 +43,8 @@ pub(super) enum Refusal {
     NotTaken(scheduler::Refusal),
     InferenceFailed(String),
     NotReady(&'static str),
+    /// A caller on the scouts' path that is none, or not now.
+    NotHeard(NotHeard),
     UnknownPath,
     /// The path exists, and has these methods.
     WrongMethod {
@@ -150,6 +153,7 @@ impl Refusal {
                 message: format!("Inference failed: {reason}").into(),
             },
             Self::NotReady(reason) => told(StatusCode::SERVICE_UNAVAILABLE, SERVER, "not_ready", reason),
+            Self::NotHeard(reason) => not_heard(*reason),
             Self::UnknownPath => told(StatusCode::NOT_FOUND, INVALID, "unknown_url", "Not Found"),
             Self::WrongMethod { .. } => told(
                 StatusCode::METHOD_NOT_ALLOWED,
@@ -173,7 +177,10 @@ impl Refusal {
             Self::NotTaken(
                 scheduler::Refusal::Full { retry_after } | scheduler::Refusal::Waited { retry_after },
             ) => Some((RETRY_AFTER, seconds_up(*retry_after).into())),
-            Self::TooManyBodies => Some((RETRY_AFTER, 1.into())),
+            Self::TooManyBodies
+            | Self::NotHeard(NotHeard::Full | NotHeard::Failing | NotHeard::ManagerAway) => {
+                Some((RETRY_AFTER, 1.into()))
+            }
             Self::TooManyPrompts | Self::NotReady(LOADING) => Some((RETRY_AFTER, 5.into())),
             Self::NotTaken(scheduler::Refusal::Stopping) => {
                 Some((SHOULD_RETRY, HeaderValue::from_static("true")))
@@ -198,6 +205,9 @@ impl Refusal {
             | Self::Template(_)
             | Self::InferenceFailed(_)
             | Self::NotReady(_)
+            | Self::NotHeard(
+                NotHeard::NoManager | NotHeard::NoSecret | NotHeard::WrongSecret | NotHeard::NoWebSocket,
+            )
             | Self::UnknownPath
             | Self::Unexpected => None,
         }
@@ -272,6 +282,29 @@ fn not_taken(refusal: &scheduler::Refusal) -> Account<'_> {
     }
 }
 
+fn not_heard(reason: NotHeard) -> Account<'static> {
+    let (status, kind, code) = match reason {
+        NotHeard::NoManager => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "no_manager"),
+        NotHeard::NoSecret => (StatusCode::UNAUTHORIZED, INVALID, "missing_secret"),
+        NotHeard::WrongSecret => (StatusCode::FORBIDDEN, INVALID, "invalid_secret"),
+        NotHeard::NoWebSocket => (StatusCode::BAD_REQUEST, INVALID, "not_a_websocket"),
+        NotHeard::Full => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "overloaded"),
+        NotHeard::Failing => (
+            StatusCode::TOO_MANY_REQUESTS,
+            "rate_limit_error",
+            "rate_limit_exceeded",
+        ),
+        NotHeard::ManagerAway => (StatusCode::SERVICE_UNAVAILABLE, SERVER, "manager_away"),
+    };
+    Account {
+        status,
+        kind,
+        code,
+        param: None,
+        message: reason.to_string().into(),
+    }
+}
+
 /// A fragment of ours as the beginning of a sentence.
 fn sentence(mut text: String) -> String {
     if let Some(first) = text.get_mut(..1) {
@@ -287,6 +320,12 @@ impl IntoResponse for Refusal {
             response.headers_mut().insert(name, value);
         }
         response
+    }
+}
+
+impl IntoResponse for NotHeard {
+    fn into_response(self) -> Response {
+        Refusal::NotHeard(self).into_response()
     }
 }
 

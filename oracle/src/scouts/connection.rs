@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
 use axum::extract::{Extension, State, WebSocketUpgrade};
 use axum::http::header::AUTHORIZATION;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
-use axum::response::{IntoResponse as _, Response};
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::Response;
 use futures_util::{SinkExt as _, StreamExt as _};
 use shardman_serve::Peer;
 use tokio::sync::mpsc;
@@ -29,51 +29,56 @@ const HELLO_TIME: Duration = Duration::from_secs(5);
 /// What is written is taken by then, or the connection ends.
 const WRITE_TIME: Duration = Duration::from_secs(10);
 
+/// Why a caller is not heard as a scout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotHeard {
+    #[error("Scouts hold leases: set SHARDMAN_URL and SECRET to those of the manager")]
+    NoManager,
+    #[error("Missing the secret of the manager")]
+    NoSecret,
+    #[error("The manager does not take this secret")]
+    WrongSecret,
+    #[error("Scouts speak WebSocket here")]
+    NoWebSocket,
+    #[error("Too many scouts say hello already")]
+    Full,
+    #[error("Too many hellos from this address came to nothing")]
+    Failing,
+    #[error("The manager cannot be asked now")]
+    ManagerAway,
+}
+
+impl From<Closed> for NotHeard {
+    fn from(closed: Closed) -> Self {
+        match closed {
+            Closed::Full => Self::Full,
+            Closed::Failing => Self::Failing,
+        }
+    }
+}
+
 /// `GET /v1/scouts/draft`.
 pub(super) async fn connect(
     State(shared): State<Arc<Shared>>,
     peer: Option<Extension<Peer>>,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
-) -> Response {
-    let Some(roster) = &shared.roster else {
-        return refuse(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "Scouts hold leases: set SHARDMAN_URL and SECRET to those of the manager",
-        );
-    };
-    let Some(authorization) = headers.get(AUTHORIZATION).cloned() else {
-        return refuse(StatusCode::UNAUTHORIZED, "Missing the secret of the manager");
-    };
-    let Ok(upgrade) = upgrade else {
-        return refuse(StatusCode::BAD_REQUEST, "Scouts speak WebSocket here");
-    };
+) -> Result<Response, NotHeard> {
+    let roster = shared.roster.as_ref().ok_or(NotHeard::NoManager)?;
+    let authorization = headers.get(AUTHORIZATION).cloned().ok_or(NotHeard::NoSecret)?;
+    let upgrade = upgrade.map_err(|_| NotHeard::NoWebSocket)?;
     let address = peer.map(|Extension(peer)| peer.0);
-    let mut place = match strangers::enter(&shared.strangers, address, Instant::now()) {
-        Ok(place) => place,
-        Err(closed) => {
-            shared.metrics.refused.with_label_values(&["strangers"]).inc();
-            return match closed {
-                Closed::Full => refuse(
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "Too many scouts say hello already",
-                ),
-                Closed::Failing => refuse(
-                    StatusCode::TOO_MANY_REQUESTS,
-                    "Too many hellos from this address came to nothing",
-                ),
-            };
-        }
-    };
+    let mut place = strangers::enter(&shared.strangers, address, Instant::now())
+        .inspect_err(|_| shared.metrics.refused.with_label_values(&["strangers"]).inc())?;
     match roster.knows(&authorization).await {
         Ok(()) => {}
         Err(Some(_)) => {
             place.failed();
-            return refuse(StatusCode::FORBIDDEN, "The manager does not take this secret");
+            return Err(NotHeard::WrongSecret);
         }
-        Err(None) => return refuse(StatusCode::SERVICE_UNAVAILABLE, "The manager cannot be asked now"),
+        Err(None) => return Err(NotHeard::ManagerAway),
     }
-    upgrade
+    Ok(upgrade
         .max_message_size(FROM_SCOUT_MAX_BYTES)
         .max_frame_size(FROM_SCOUT_MAX_BYTES)
         .on_upgrade(async move |socket| {
@@ -83,22 +88,7 @@ pub(super) async fn connect(
                 address,
             };
             hello.run(socket, place).await;
-        })
-}
-
-fn refuse(status: StatusCode, message: &str) -> Response {
-    let kind = match status {
-        StatusCode::UNAUTHORIZED => "authentication_error",
-        StatusCode::FORBIDDEN => "permission_error",
-        StatusCode::BAD_REQUEST => "invalid_request_error",
-        StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
-        _ => "service_unavailable",
-    };
-    let body = serde_json::json!({
-        "error": { "message": message, "type": kind, "param": null, "code": null },
-        "detail": message,
-    });
-    (status, axum::Json(body)).into_response()
+        }))
 }
 
 /// A connection that has not proved yet whose it is.
