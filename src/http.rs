@@ -43,7 +43,6 @@ mod stop;
 mod wall_tests;
 mod who;
 
-pub use cors::{OriginError, parse_origins};
 pub use docs::OPENAPI;
 pub use router::router;
 pub use shardman_serve::{serve, serve_current};

@@ -24,6 +24,7 @@ pub mod restart;
 pub mod resume;
 pub mod rolling;
 pub mod series;
+pub mod setting;
 pub mod tick;
 pub mod timeline;
 pub mod tries;

@@ -32,7 +32,6 @@ mod stream;
 mod system;
 
 pub use auth::{Keys, KeysError};
-pub use cors::{OriginError, parse_origins};
 pub use router::{loading_router, router};
 
 use body::Places;
@@ -64,7 +63,7 @@ pub struct Settings {
     pub requests_per_minute: u32,
     /// In Unicode code points.
     pub max_prompt_chars: usize,
-    /// Web pages that may ask, from [`parse_origins`].
+    /// Web pages that may ask, from [`shardman_serve::parse_origins`].
     pub cors_origins: Vec<HeaderValue>,
 }
 

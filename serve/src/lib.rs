@@ -19,9 +19,11 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 mod linger;
+mod origins;
 mod patience;
 
 use linger::Lingering;
+pub use origins::{OriginError, parse_origins};
 
 /// Connections at one time; more wait in the kernel's queue. A fleet of 4,096
 /// workers can each keep one open, and at some 20 KiB each they stay below

@@ -8,8 +8,8 @@ use tracing::info;
 use super::out::print;
 use crate::alerts::Targets;
 use crate::config::{CheckArgs, ConfigError, SecretSettings, UpArgs, pool_settings};
+use crate::discord;
 use crate::store::DiscordFacts;
-use crate::{discord, http};
 
 /// What scripts get.
 #[derive(Serialize)]
@@ -53,7 +53,7 @@ pub(super) async fn check(args: CheckArgs) -> anyhow::Result<ExitCode> {
 /// What Discord says, where it has to be asked.
 async fn settings_and_token(args: &UpArgs) -> anyhow::Result<Option<DiscordFacts>> {
     let secrets = SecretSettings::from_env()?;
-    http::parse_origins(&args.cors_origins.join(","))
+    shardman_serve::parse_origins(&args.cors_origins.join(","))
         .map_err(|error| ConfigError(format!("CORS_ORIGINS: {error}")))?;
     pool_settings(args)?;
     args.assigns()?;

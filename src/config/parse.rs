@@ -3,6 +3,9 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
+pub(super) use shardman_core::setting::count;
+use shardman_core::setting::{self, seconds};
+
 /// `WORKERS`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Workers {
@@ -62,27 +65,9 @@ pub(super) fn register_seconds(text: &str) -> Result<Duration, String> {
     seconds(text, 1.0, 86_400.0, "60")
 }
 
-/// Less than any worker can live on is taken for a slip of the pen.
-const LEAST_MEMORY: u64 = 16 << 20;
-
+/// Less than 16 MiB, on which no worker can live, is taken for a slip of the pen.
 pub(super) fn bytes(text: &str) -> Result<u64, String> {
-    let remedy = || "give at least 16M, such as 512M or 2G".to_owned();
-    let text = text.trim().to_ascii_uppercase();
-    let text = text.trim_end_matches('B').trim_end_matches('I');
-    let digits = text.trim_end_matches(['K', 'M', 'G', 'T']);
-    let shift = match &text[digits.len()..] {
-        "" => 0,
-        "K" => 10,
-        "M" => 20,
-        "G" => 30,
-        "T" => 40,
-        _ => return Err(remedy()),
-    };
-    let number: u64 = digits.parse().map_err(|_| remedy())?;
-    let bytes = number.checked_mul(1 << shift);
-    bytes
-        .filter(|bytes| (LEAST_MEMORY..1 << 50).contains(bytes))
-        .ok_or_else(remedy)
+    setting::bytes(text, 16)
 }
 
 pub(super) fn open_files(text: &str) -> Result<u64, String> {
@@ -100,26 +85,6 @@ pub(super) fn canary_seconds(text: &str) -> Result<Duration, String> {
 
 pub(super) fn deaf_seconds(text: &str) -> Result<Duration, String> {
     seconds(text, 0.0, 86_400.0, "120")
-}
-
-fn seconds(text: &str, least: f64, most: f64, example: &str) -> Result<Duration, String> {
-    let remedy = || format!("give seconds from {least} to {most}, such as {example}");
-    let seconds: f64 = text.trim().parse().map_err(|_| remedy())?;
-    // A range also keeps NaN and infinity out.
-    if (least..=most).contains(&seconds) {
-        Ok(Duration::from_secs_f64(seconds))
-    } else {
-        Err(remedy())
-    }
-}
-
-pub(super) fn count<const LEAST: u32, const MOST: u32>(text: &str) -> Result<u32, String> {
-    let number = text
-        .trim()
-        .parse()
-        .ok()
-        .filter(|number| (LEAST..=MOST).contains(number));
-    number.ok_or_else(|| format!("give a whole number from {LEAST} to {MOST}"))
 }
 
 pub(super) fn workers(text: &str) -> Result<Workers, String> {
@@ -170,15 +135,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn seconds_are_positive_and_finite() {
-        assert_eq!(max_seconds("60"), Ok(Duration::from_secs(60)));
-        assert_eq!(max_seconds("2.5"), Ok(Duration::from_millis(2500)));
-        for bad in ["", "0", "-1", "abc", "NaN", "inf", "1e99"] {
-            assert!(max_seconds(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
     fn discords_place_is_a_host_with_at_most_the_usual_path() {
         let local = discord_api("http://127.0.0.1:7979/api/v10/").unwrap();
         assert_eq!(local.to_string(), "http://127.0.0.1:7979");
@@ -194,28 +150,6 @@ mod tests {
         ] {
             assert!(discord_api(bad).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn memory_is_a_number_with_a_unit() {
-        assert_eq!(bytes("512M"), Ok(512 << 20));
-        assert_eq!(bytes("2GiB"), Ok(2 << 30));
-        assert_eq!(bytes(" 33554432 "), Ok(32 << 20));
-        for bad in [
-            "",
-            "M",
-            "512",
-            "15M",
-            "-1G",
-            "1.5G",
-            "1MM",
-            "1P",
-            "99999999999T",
-            "512 M",
-        ] {
-            assert!(bytes(bad).is_err(), "{bad}");
-        }
-        assert!(open_files("63").is_err() && open_files("1024") == Ok(1024));
     }
 
     #[test]

@@ -85,7 +85,7 @@ pub(super) fn every_route() -> Vec<(&'static str, &'static str)> {
     routes().into_iter().flat_map(methods).collect()
 }
 
-/// The whole API. `cors_origins` come from [`super::parse_origins`]; without
+/// The whole API. `cors_origins` come from [`shardman_serve::parse_origins`]; without
 /// any, no answer speaks of other origins.
 pub fn router(state: HttpState, cors_origins: &[HeaderValue]) -> Router {
     let counted = state.manager.metrics();

@@ -10,8 +10,8 @@ use tower::ServiceExt as _;
 use super::*;
 use crate::http::docs::OPENAPI;
 use crate::http::manager_tests;
-use crate::http::parse_origins;
 use crate::http::reference::{self, Case};
+use shardman_serve::parse_origins;
 
 /// No request of these tests gets as far as the manager.
 fn unasked_router(origins: &str) -> Router {

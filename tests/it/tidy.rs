@@ -62,7 +62,7 @@ fn modules_are_named_by_their_file() {
 fn tests_wait_for_events() {
     let sleeps = |path: &Path, text: &str| {
         let is_test = path.starts_with("tests") || path.to_str().unwrap().contains("tests");
-        let may = path.ends_with("tests/it/support.rs") || path.ends_with("tidy.rs");
+        let may = path.ends_with("tidy.rs");
         is_test && !may && text.contains("sleep(")
     };
     none("wait for what is to happen", &files_where(sleeps));

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use axum::http::Uri;
+pub(super) use shardman_core::setting::count;
+use shardman_core::setting::{self, seconds};
+use shardman_serve::parse_origins;
 
 use super::serve::Origins;
-use crate::http::parse_origins;
 
 /// Which model is loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,61 +68,15 @@ pub(super) fn stop_seconds(text: &str) -> Result<Duration, String> {
     seconds(text, 0.0, 3_600.0, "10")
 }
 
-/// Less than any model can work with is taken for a slip of the pen.
-const LEAST_MEMORY: usize = 1 << 20;
-
+/// Less than 1 MiB, with which no model can work, is taken for a slip of the pen.
 pub(super) fn bytes(text: &str) -> Result<usize, String> {
-    let remedy = || "give at least 1M, such as 512M or 2G".to_owned();
-    let text = text.trim().to_ascii_uppercase();
-    let text = text.trim_end_matches('B').trim_end_matches('I');
-    let digits = text.trim_end_matches(['K', 'M', 'G', 'T']);
-    let shift = match &text[digits.len()..] {
-        "" => 0,
-        "K" => 10,
-        "M" => 20,
-        "G" => 30,
-        "T" => 40,
-        _ => return Err(remedy()),
-    };
-    let number: usize = digits.parse().map_err(|_| remedy())?;
-    number
-        .checked_mul(1 << shift)
-        .filter(|bytes| (LEAST_MEMORY..1 << 50).contains(bytes))
-        .ok_or_else(remedy)
-}
-
-pub(super) fn count<const LEAST: u32, const MOST: u32>(text: &str) -> Result<u32, String> {
-    let number = text
-        .trim()
-        .parse()
-        .ok()
-        .filter(|number| (LEAST..=MOST).contains(number));
-    number.ok_or_else(|| format!("give a whole number from {LEAST} to {MOST}"))
-}
-
-fn seconds(text: &str, least: f64, most: f64, example: &str) -> Result<Duration, String> {
-    let remedy = || format!("give seconds from {least} to {most}, such as {example}");
-    let seconds: f64 = text.trim().parse().map_err(|_| remedy())?;
-    // A range also keeps NaN and infinity out.
-    if (least..=most).contains(&seconds) {
-        Ok(Duration::from_secs_f64(seconds))
-    } else {
-        Err(remedy())
-    }
+    let bytes = setting::bytes(text, 1)?;
+    usize::try_from(bytes).map_err(|_| "give what this machine can address, such as 512M".to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn memory_is_a_number_with_a_unit() {
-        assert_eq!(bytes("512M"), Ok(512 << 20));
-        assert_eq!(bytes(" 2gib "), Ok(2 << 30));
-        for bad in ["", "M", "-1M", "1023K", "1.5G", "99999999T", "many"] {
-            assert!(bytes(bad).unwrap_err().contains("such as 512M"), "{bad}");
-        }
-    }
 
     #[test]
     fn the_made_up_model_may_take_its_time() {
@@ -146,14 +102,6 @@ mod tests {
             "/path",
         ] {
             assert!(oracle_url(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn seconds_are_finite_and_within_their_range() {
-        assert_eq!(stop_seconds("0.5"), Ok(Duration::from_millis(500)));
-        for bad in ["", "soon", "-1", "NaN", "inf", "3601"] {
-            assert!(stop_seconds(bad).is_err(), "{bad}");
         }
     }
 }

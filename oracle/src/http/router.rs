@@ -119,7 +119,7 @@ mod tests {
 
     #[tokio::test]
     async fn while_the_model_is_being_loaded_everybody_is_told_so() {
-        let origins = cors::parse_origins("http://localhost:3000").unwrap();
+        let origins = shardman_serve::parse_origins("http://localhost:3000").unwrap();
         let ask = async |path: &str| {
             let request = Request::get(path)
                 .header("origin", "http://localhost:3000")

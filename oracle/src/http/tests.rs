@@ -40,7 +40,7 @@ fn api_with(requests_per_minute: u32, text: Option<Arc<dyn Text>>) -> Api {
         keys: Keys::default(),
         requests_per_minute,
         max_prompt_chars: 1000,
-        cors_origins: parse_origins("http://page").unwrap(),
+        cors_origins: shardman_serve::parse_origins("http://page").unwrap(),
     };
     Api::new(parts, settings, Ending::default()).unwrap()
 }

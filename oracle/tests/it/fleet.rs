@@ -1,10 +1,9 @@
 //! A manager under test: the real program, in a folder of its own, with pools.
 
 use std::fs::File;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::http::{HeaderValue, Uri};
@@ -12,6 +11,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use shardman_core::PoolId;
 use shardman_core::wire::{FleetView, PoolView};
 use shardman_lease::{Manager, Secret};
+
+use shardman_testing::missing;
+pub use shardman_testing::{free_port, signal};
 
 use crate::support;
 
@@ -23,24 +25,6 @@ pub fn eventually<T>(seconds: f64, what: &str, probe: impl FnMut() -> Option<T>)
     support::eventually(support::seconds(seconds), what, probe)
 }
 
-/// A port that is free now, and below those that the kernel gives away by
-/// itself: nobody else gets it before it is used.
-pub fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = std::process::id() % 89 * 200;
-    loop {
-        let offset = (start + u32::from(NEXT.fetch_add(1, Ordering::Relaxed))) % 18_000;
-        let port = 12_000 + u16::try_from(offset).unwrap();
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return port;
-        }
-    }
-}
-
-pub fn signal(pid: i32, signal: Signal) {
-    kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap_or_else(|error| panic!("pid {pid}: {error}"));
-}
-
 /// The manager's program, which is built beside the oracle's. Where it must be
 /// (`SHARDMAN_TEST_ALL`), its absence is a failure.
 pub fn program(test: &str) -> Option<PathBuf> {
@@ -48,11 +32,7 @@ pub fn program(test: &str) -> Option<PathBuf> {
     if program.is_file() {
         return Some(program);
     }
-    assert!(
-        std::env::var_os("SHARDMAN_TEST_ALL").is_none(),
-        "{test} needs the manager: cargo build -p shardman"
-    );
-    eprintln!("\n*** SKIPPED: {test} needs the manager: cargo build -p shardman ***\n");
+    missing(test, "the manager: cargo build -p shardman");
     None
 }
 

@@ -15,14 +15,8 @@ pub fn path(test: &str) -> Option<PathBuf> {
     if path.is_file() {
         return Some(path);
     }
-    assert!(
-        std::env::var_os("SHARDMAN_TEST_ALL").is_none(),
-        "{test} needs the model: run oracle/fetch-model.sh"
-    );
-    eprintln!(
-        "\n*** SKIPPED: {test}: there is no {}: run oracle/fetch-model.sh ***\n",
-        path.display()
-    );
+    let needs = format!("the model ({}): run oracle/fetch-model.sh", path.display());
+    shardman_testing::missing(test, &needs);
     None
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::process::{Command, Output};
 
 use super::sdk::KEY;
-use super::support::{Oracle, interpreter};
+use super::support::{Oracle, tools};
 
 const DOCUMENT: &str = include_str!("published.md");
 
@@ -45,7 +45,7 @@ fn oracles(test: &str) -> Vec<Oracle> {
 
 #[test]
 fn every_curl_of_the_document_is_answered() {
-    if !interpreter("the published examples", "curl", &["--version"]) {
+    if !tools("the published examples", &[&["curl", "--version"]]) {
         return;
     }
     for oracle in oracles("curl") {
@@ -74,10 +74,9 @@ fn every_curl_of_the_document_is_answered() {
 
 #[test]
 fn every_python_of_the_document_runs() {
-    if !interpreter(
+    if !tools(
         "the published examples",
-        "python3",
-        &["-c", "import requests, openai"],
+        &[&["python3", "-c", "import requests, openai"]],
     ) {
         return;
     }
@@ -109,7 +108,7 @@ fn every_python_of_the_document_runs() {
 
 #[test]
 fn every_javascript_of_the_document_runs() {
-    if !interpreter("the published examples", "node", &["-e", "require('openai')"]) {
+    if !tools("the published examples", &[&["node", "-e", "require('openai')"]]) {
         return;
     }
     for oracle in oracles("fetch") {
@@ -128,7 +127,7 @@ fn every_javascript_of_the_document_runs() {
 /// The document's own way to wait: it sees 429 first, and an answer in the end.
 #[test]
 fn the_documents_back_off_gets_through_a_rate_limit() {
-    if !interpreter("the published examples", "python3", &["-c", "import requests"]) {
+    if !tools("the published examples", &[&["python3", "-c", "import requests"]]) {
         return;
     }
     let limits = [("SHARD_RATE_LIMIT_PER_MINUTE", "30"), ("SHARD_API_KEYS", "")];
@@ -155,7 +154,7 @@ print(answer['choices'][0]['message']['content'])";
 /// OpenAI's clients retry a 503 by themselves, after the time that it names.
 #[test]
 fn the_official_client_waits_for_a_full_queue_by_itself() {
-    if !interpreter("retries", "python3", &["-c", "import openai"]) {
+    if !tools("retries", &[&["python3", "-c", "import openai"]]) {
         return;
     }
     let small = [

@@ -4,7 +4,7 @@
 
 use std::process::Command;
 
-use super::support::{Oracle, interpreter};
+use super::support::{Oracle, tools};
 
 mod rust;
 
@@ -27,7 +27,7 @@ pub fn oracles(test: &str) -> impl Iterator<Item = Oracle> {
 
 /// Runs every kind of call of a script; each says that it was clean.
 fn calls(program: &str, probe: &[&str], script: &str) {
-    if !interpreter(script, program, probe) {
+    if !tools(script, &[&[&[program], probe].concat()]) {
         return;
     }
     for oracle in oracles(script) {

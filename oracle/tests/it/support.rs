@@ -1,11 +1,11 @@
 //! What the tests share: the real program with the fake model, real sockets,
-//! and waiting with a bound. The only place that sleeps.
+//! and an environment of its own.
 
 use std::fs::{self, File};
 use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -14,28 +14,7 @@ use tempfile::TempDir;
 mod connection;
 
 pub use connection::{Connection, Response, text_of};
-
-/// Waits until `probe` has something, at most `within`.
-#[track_caller]
-pub fn eventually<T>(within: Duration, what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
-    let began = Instant::now();
-    loop {
-        if let Some(found) = probe() {
-            return found;
-        }
-        assert!(began.elapsed() < within, "{what}: not within {within:?}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// Lets real time pass where the passing of time is what is tested.
-pub fn let_pass(time: Duration) {
-    std::thread::sleep(time);
-}
-
-pub fn seconds(seconds: f64) -> Duration {
-    Duration::from_secs_f64(seconds)
-}
+pub use shardman_testing::{eventually, let_pass, seconds, signal, tools};
 
 /// The program with these arguments, and an environment of its own.
 pub fn program(args: &[&str], variables: &[(&str, &str)]) -> Command {
@@ -178,20 +157,4 @@ pub fn asking(content: &str, fields: Value) -> String {
     };
     body.as_object_mut().unwrap().extend(fields);
     body.to_string()
-}
-
-/// Whether a program is there with what a test needs of it. Where it must be
-/// (`SHARDMAN_TEST_ALL`), its absence is a failure.
-pub fn interpreter(test: &str, program: &str, probe: &[&str]) -> bool {
-    let run = Command::new(program).args(probe).output();
-    if run.is_ok_and(|output| output.status.success()) {
-        return true;
-    }
-    let probe = probe.join(" ");
-    assert!(
-        std::env::var_os("SHARDMAN_TEST_ALL").is_none(),
-        "{test} needs `{program} {probe}` to work"
-    );
-    eprintln!("\n*** SKIPPED: {test}: `{program} {probe}` does not work here ***\n");
-    false
 }

@@ -8,11 +8,11 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::fleet::program;
-use crate::support::eventually;
+use crate::support::{eventually, signal, tools};
 
 mod manager;
 
-use manager::{Manager, SECRET, call, signal};
+use manager::{Manager, SECRET, call};
 
 const SOON: Duration = Duration::from_secs(40);
 
@@ -193,8 +193,12 @@ fn what_the_book_says_of_the_oracle_works() {
         let text = text.replace(":8000", &format!(":{}", manager.oracle.port()));
         let line = match info {
             "sh oracle" => format!("set -e\n{}", text.replace("curl -s", "curl --fail-with-body -sS")),
-            "python ask.py" if has("python3 -c 'import openai'") => "python3 ask.py".to_owned(),
-            "js ask.mjs" if has("node -e 'require(\"openai\")'") => "node ask.mjs".to_owned(),
+            "python ask.py" if tools("the book, in part", &[&["python3", "-c", "import openai"]]) => {
+                "python3 ask.py".to_owned()
+            }
+            "js ask.mjs" if tools("the book, in part", &[&["node", "-e", "require('openai')"]]) => {
+                "node ask.mjs".to_owned()
+            }
             _ => continue,
         };
         let file = info.split(' ').nth(1).unwrap();
@@ -217,16 +221,4 @@ fn sh(line: &str) -> Command {
     let mut command = Command::new("sh");
     command.args(["-c", line]).stdin(Stdio::null());
     command
-}
-
-/// Whether a client library is there. Where it must be (`SHARDMAN_TEST_ALL`),
-/// its absence is a failure.
-fn has(probe: &str) -> bool {
-    let there = sh(probe).output().unwrap().status.success();
-    let must = std::env::var_os("SHARDMAN_TEST_ALL").is_some();
-    assert!(there || !must, "{probe}");
-    if !there {
-        eprintln!("\n*** SKIPPED in part: {probe} ***\n");
-    }
-    there
 }

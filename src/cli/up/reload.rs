@@ -164,6 +164,6 @@ fn tell(view: &ReloadView) {
 }
 
 pub(super) fn cors(args: &UpArgs) -> Result<Vec<HeaderValue>, ConfigError> {
-    http::parse_origins(&args.cors_origins.join(","))
+    shardman_serve::parse_origins(&args.cors_origins.join(","))
         .map_err(|error| ConfigError(format!("CORS_ORIGINS: {error}")))
 }

@@ -10,8 +10,8 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::{Message, WebSocket, client};
 
-use super::process::{Program, Running, tools};
-use super::{eventually, seconds};
+use super::process::{Program, Running};
+use super::{eventually, seconds, tools};
 
 /// One page of a browser with a profile of its own.
 pub struct Browser {

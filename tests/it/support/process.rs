@@ -1,54 +1,15 @@
 //! The program as a user starts it. What a test leaves behind fails it.
 
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU16, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::eventually;
-
-/// A port that is free now, and below those that the kernel gives away by
-/// itself: nobody else gets it before it is used.
-pub fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = std::process::id() % 89 * 200;
-    loop {
-        let offset = (start + u32::from(NEXT.fetch_add(1, Ordering::Relaxed))) % 18_000;
-        let port = 12_000 + u16::try_from(offset).unwrap();
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return port;
-        }
-    }
-}
-
-pub fn signal(pid: i32, signal: Signal) {
-    kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap_or_else(|error| panic!("pid {pid}: {error}"));
-}
-
-/// Whether all of these programs are there. Where they must be
-/// (`SHARDMAN_TEST_ALL`), their absence is a failure.
-pub fn tools(test: &str, probes: &[&[&str]]) -> bool {
-    let missing = probes.iter().find(|probe| {
-        let run = Command::new(probe[0])
-            .args(&probe[1..])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-        !run.is_ok_and(|status| status.success())
-    });
-    let Some(missing) = missing else { return true };
-    let missing = missing.join(" ");
-    assert!(
-        std::env::var_os("SHARDMAN_TEST_ALL").is_none(),
-        "{test} needs `{missing}` to work"
-    );
-    eprintln!("\n*** SKIPPED: {test}: `{missing}` does not work here ***\n");
-    false
-}
 
 /// A process with an environment of its own, marked so that what it starts can
 /// be found.

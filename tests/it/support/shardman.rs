@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::process::{Program, Running, free_port, signal};
-use super::{eventually, get, seconds};
+use super::process::{Program, Running};
+use super::{eventually, free_port, get, seconds, signal};
 
 /// The secret of every manager under test.
 pub const SECRET: &str = "test-secret";

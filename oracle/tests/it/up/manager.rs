@@ -11,14 +11,9 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::fleet::free_port;
-use crate::support::eventually;
+use shardman_testing::{eventually, free_port, signal};
 
 pub(super) const SECRET: &str = "test-secret";
-
-pub(super) fn signal(pid: i32, signal: Signal) {
-    kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap_or_else(|error| panic!("pid {pid}: {error}"));
-}
 
 /// `shardman up` that runs.
 pub(super) struct Manager {
