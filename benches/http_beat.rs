@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a bench that cannot go on has failed")]
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -33,13 +34,15 @@ fn main() {
     } else {
         (1, Duration::from_millis(200))
     };
+    // Outlived by nothing that writes into them.
+    let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .unwrap();
     let bare = runtime.block_on(bare());
-    let (few, few_sessions) = runtime.block_on(manager(10));
-    let (many, many_sessions) = runtime.block_on(manager(10_000));
+    let (few, few_sessions) = runtime.block_on(manager(10, folders[0].path()));
+    let (many, many_sessions) = runtime.block_on(manager(10_000, folders[1].path()));
     let mut rates = [Vec::new(), Vec::new(), Vec::new()];
     for _ in 0..rounds {
         rates[0].push(load(bare, &few_sessions, lasts));
@@ -97,13 +100,9 @@ async fn bare() -> SocketAddr {
     address
 }
 
-/// A manager with this many leases, and their sessions.
-async fn manager(leases: u32) -> (SocketAddr, Vec<String>) {
-    let settings = Settings::leases_only(
-        leases,
-        Duration::from_secs(3600),
-        std::env::temp_dir().join("shardman-bench/logs"),
-    );
+/// A manager with this many leases, and their sessions. It writes into `folder`.
+async fn manager(leases: u32, folder: &Path) -> (SocketAddr, Vec<String>) {
+    let settings = Settings::leases_only(leases, Duration::from_secs(3600), folder.join("logs"));
     let secrets = Secrets {
         shared: SECRET.to_owned(),
         operator: None,

@@ -22,11 +22,8 @@ const UNKNOWN_SESSION: &str = "00000000-0000-4000-8000-000000000000";
 
 /// A manager of four shards whose secret is [`SECRET`].
 pub(super) fn manager() -> ManagerHandle {
-    let settings = Settings::leases_only(
-        4,
-        Duration::from_secs(60),
-        std::env::temp_dir().join("shardman-test/logs"),
-    );
+    let folder = tempfile::tempdir().unwrap();
+    let settings = Settings::leases_only(4, Duration::from_secs(60), folder.path().join("logs"));
     let secrets = Secrets {
         shared: SECRET.to_owned(),
         operator: None,
@@ -44,6 +41,8 @@ pub(super) fn manager() -> ManagerHandle {
             let (manager, handle) = started.unwrap();
             sender.send(handle).unwrap();
             manager.run(CancellationToken::new()).await;
+            // Until here it writes down what happens.
+            drop(folder);
         });
     });
     receiver.recv().unwrap()
