@@ -7,6 +7,7 @@ mod jitter;
 mod manager;
 mod retry;
 mod secret;
+mod tls;
 mod url;
 
 pub use deadline::{Deadline, now};
@@ -14,4 +15,5 @@ pub use jitter::jittered;
 pub use manager::{Ask, CallError, Manager};
 pub use retry::wait_after;
 pub use secret::Secret;
-pub use url::manager_url;
+pub use tls::tls;
+pub use url::server_url;

@@ -25,6 +25,7 @@ use shardman_core::{PoolId, Tick};
 
 use crate::Secret;
 use crate::deadline::now;
+use crate::tls;
 
 /// No answer of the manager is larger, but for the fleet's.
 const ANSWER_LIMIT_BYTES: usize = 64 << 10;
@@ -114,8 +115,7 @@ impl Manager {
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
         let connector = HttpsConnectorBuilder::new()
-            .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())
-            .ok()?
+            .with_tls_config(tls().ok()?)
             .https_or_http()
             .enable_http1()
             .wrap_connector(tcp);

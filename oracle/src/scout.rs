@@ -15,9 +15,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{HeaderValue, Uri};
+use rustls::ClientConfig;
 use shardman_core::PoolId;
 use shardman_core::wire::ShardState;
-use shardman_lease::jittered;
+use shardman_lease::{jittered, tls};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -44,6 +45,8 @@ pub struct Oracle {
     pub url: Uri,
     /// The `Authorization` header that the manager takes.
     pub secret: HeaderValue,
+    /// Whom to take for the oracle where its URL says `https`.
+    pub tls: Arc<ClientConfig>,
 }
 
 /// Why a scout ends that was not asked to.
@@ -97,6 +100,7 @@ async fn until_asked(args: ScoutArgs) -> Result<(), Failed> {
     let oracle = Oracle {
         url: args.oracle_url,
         secret: args.manager.header()?,
+        tls: Arc::new(tls().map_err(|error| Failed::internal(error.to_string()))?),
     };
     if is_in_the_clear(&oracle.url) {
         warn!(
@@ -195,7 +199,7 @@ async fn draft(
         let begun = tokio::time::Instant::now();
         let dialled = tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            dialled = dial(&oracle.url, &oracle.secret) => dialled,
+            dialled = dial(oracle) => dialled,
         };
         let end = match dialled {
             Ok(socket) => {

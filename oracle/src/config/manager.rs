@@ -3,7 +3,7 @@
 use axum::http::{HeaderValue, Uri};
 use clap::Args;
 use shardman_core::PoolId;
-use shardman_lease::{Manager, Secret, manager_url};
+use shardman_lease::{Manager, Secret, server_url};
 
 use super::ConfigError;
 
@@ -15,7 +15,7 @@ const USUAL_URL: &str = "http://127.0.0.1:7878";
 #[derive(Args, Clone, Debug)]
 pub struct ManagerArgs {
     /// Where the manager is; unset for an oracle without scouts. A scout looks at http://127.0.0.1:7878 then.
-    #[arg(long, env = "SHARDMAN_URL", value_name = "URL", value_parser = manager_url)]
+    #[arg(long, env = "SHARDMAN_URL", value_name = "URL", value_parser = server_url)]
     pub shardman_url: Option<Uri>,
 
     /// The pool of which this process holds a slot; set by the manager.

@@ -4,7 +4,6 @@ use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use axum::http::Uri;
 pub(super) use shardman_core::setting::count;
 use shardman_core::setting::{self, seconds};
 use shardman_serve::parse_origins;
@@ -45,15 +44,6 @@ pub(super) fn model(text: &str) -> Result<ModelSource, String> {
     Err("there is no such file; give the path of a GGUF file, or the word fake".to_owned())
 }
 
-/// Scouts speak plain WebSocket: where TLS is wanted, something else brings it.
-pub(super) fn oracle_url(text: &str) -> Result<Uri, String> {
-    let url = text.parse::<Uri>().ok();
-    let is_plain =
-        |url: &Uri| url.scheme_str() == Some("http") && url.host().is_some_and(|host| !host.is_empty());
-    url.filter(is_plain)
-        .ok_or_else(|| "use the form http://HOST:PORT".to_owned())
-}
-
 pub(super) fn origins(text: &str) -> Result<Origins, String> {
     parse_origins(text)
         .map(Origins)
@@ -87,21 +77,6 @@ mod tests {
         );
         for bad in ["fake:", "fake:20", "fake:-1ms", "fake:20s", "fake:99999ms"] {
             assert!(model(bad).unwrap_err().contains("fake:20ms"), "{bad}");
-        }
-    }
-
-    #[test]
-    fn an_oracle_is_named_by_a_plain_url() {
-        assert_eq!(oracle_url("http://10.0.0.1:8000").unwrap().port_u16(), Some(8000));
-        for bad in [
-            "",
-            "10.0.0.1:8000",
-            "https://host",
-            "ws://host",
-            "http://",
-            "/path",
-        ] {
-            assert!(oracle_url(bad).is_err(), "{bad}");
         }
     }
 }

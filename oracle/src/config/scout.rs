@@ -2,6 +2,7 @@
 
 use axum::http::Uri;
 use clap::Args;
+use shardman_lease::server_url;
 
 use super::manager::ManagerArgs;
 use super::parse::{self, ModelSource};
@@ -10,7 +11,7 @@ use super::parse::{self, ModelSource};
 #[derive(Args, Clone, Debug)]
 pub struct ScoutArgs {
     /// Where the oracle is, for its scouts.
-    #[arg(long, env = "ORACLE_URL", default_value = "http://127.0.0.1:8000", value_name = "URL", value_parser = parse::oracle_url)]
+    #[arg(long, env = "ORACLE_URL", default_value = "http://127.0.0.1:8000", value_name = "URL", value_parser = server_url)]
     pub oracle_url: Uri,
 
     /// The model that guesses, with the oracle's vocabulary: a GGUF file of the llama family, or `fake` for an oracle that has the made-up one.

@@ -1,15 +1,17 @@
 //! How an oracle is reached.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::Uri;
 use axum::http::header::AUTHORIZATION;
-use axum::http::{HeaderValue, Uri};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, http::uri::InvalidUri};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
 
+use super::Oracle;
 use crate::draft::frame::FROM_ORACLE_MAX_BYTES;
 use crate::scouts::PATH;
 
@@ -45,14 +47,15 @@ pub(super) fn endpoint(oracle: &Uri) -> String {
 }
 
 /// Connects, and shows the secret of the manager.
-pub(super) async fn dial(oracle: &Uri, secret: &HeaderValue) -> Result<Socket, DialError> {
+pub(super) async fn dial(oracle: &Oracle) -> Result<Socket, DialError> {
     let unreachable = |error: Error| DialError::Unreachable(error.to_string());
-    let mut request = endpoint(oracle).into_client_request().map_err(unreachable)?;
-    request.headers_mut().insert(AUTHORIZATION, secret.clone());
+    let mut request = endpoint(&oracle.url).into_client_request().map_err(unreachable)?;
+    request.headers_mut().insert(AUTHORIZATION, oracle.secret.clone());
     let config = WebSocketConfig::default()
         .max_message_size(Some(FROM_ORACLE_MAX_BYTES))
         .max_frame_size(Some(FROM_ORACLE_MAX_BYTES));
-    let dialled = connect_async_with_config(request, Some(config), true);
+    let tls = Connector::Rustls(Arc::clone(&oracle.tls));
+    let dialled = connect_async_tls_with_config(request, Some(config), true, Some(tls));
     match tokio::time::timeout(DIAL_TIME, dialled).await {
         Ok(Ok((socket, _))) => Ok(socket),
         Ok(Err(Error::Http(response))) => {
@@ -68,16 +71,4 @@ pub(super) async fn dial(oracle: &Uri, secret: &HeaderValue) -> Result<Socket, D
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn scouts_connect_beside_the_other_endpoints() {
-        let at = |url: &str| endpoint(&url.parse().unwrap());
-        assert_eq!(at("http://127.0.0.1:8000"), "ws://127.0.0.1:8000/v1/scouts/draft");
-        assert_eq!(
-            at("https://oracle.example/base/"),
-            "wss://oracle.example/base/v1/scouts/draft"
-        );
-    }
-}
+mod tests;

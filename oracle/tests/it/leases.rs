@@ -129,6 +129,7 @@ fn start_scout(runtime: &Runtime, fleet: &Fleet, oracle: &str, stop: &Cancellati
     let oracle = scout::Oracle {
         url: oracle.parse().unwrap(),
         secret: secret(),
+        tls: std::sync::Arc::new(shardman_lease::tls().unwrap()),
     };
     let (place, stop) = (place(fleet, "scouts"), stop.clone());
     runtime.spawn(async move {
