@@ -4,6 +4,7 @@
 //! anyway, and trusts compiled-in roots, so it also starts where a host has no
 //! certificate store.
 
+use std::pin::pin;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use shardman_core::wire::{
     Beat, BeatAnswer, Connected, Detail, Directive, FleetView, IdentifyAnswer, IdentifyRequest, SessionView,
 };
 use shardman_core::{PoolId, Tick};
+use tokio_util::sync::CancellationToken;
 
 use crate::Secret;
 use crate::deadline::now;
@@ -35,8 +37,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// `/identify` is answered late on purpose.
 const LONG_POLL_TIMEOUT: Duration = Duration::from_secs(90);
-/// A durable release may wait for a disk, but a stopping worker waits little.
-const RELEASE_TIMEOUT: Duration = Duration::from_millis(400);
+/// What is durable may wait for a disk, but a stopping worker waits little.
+const LAST_CALL: Duration = Duration::from_millis(400);
 
 /// Why a call came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -163,6 +165,30 @@ impl Manager {
         self.json(request, ANSWER_TIMEOUT).await
     }
 
+    /// The same until `stop`, which is `None`: what is granted meanwhile is given
+    /// back, or it would be nobody's until it lapses.
+    pub async fn connect_until(
+        &self,
+        stop: &CancellationToken,
+        ask: &Ask,
+        key: &str,
+    ) -> Option<Result<Connected, CallError>> {
+        if stop.is_cancelled() {
+            return None;
+        }
+        let mut asking = pin!(self.connect(ask, key));
+        tokio::select! {
+            biased;
+            answer = asking.as_mut() => return Some(answer),
+            () = stop.cancelled() => {}
+        }
+        if let Ok(Ok(granted)) = tokio::time::timeout(LAST_CALL, asking).await {
+            // Should it fail, the lease lapses.
+            let _ = self.release(&granted.session_id).await;
+        }
+        None
+    }
+
     pub async fn beat(&self, beat: &Beat, timeout: Duration) -> Result<BeatAnswer, CallError> {
         let answer = self.post("/beat", beat, timeout).await?;
         if answer.status == StatusCode::NO_CONTENT {
@@ -220,7 +246,7 @@ impl Manager {
     pub async fn release(&self, session_id: &str) -> Result<(), CallError> {
         let path = format!("/sessions/{session_id}");
         let request = self.request(Method::DELETE, &path).body(Full::default());
-        self.call(request, RELEASE_TIMEOUT).await.map(drop)
+        self.call(request, LAST_CALL).await.map(drop)
     }
 
     /// How long every call has failed by now; zero when the last one did not.

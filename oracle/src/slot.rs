@@ -233,10 +233,8 @@ impl<'a, H: Fn() -> bool> Holder<'a, H> {
         let mut told = None;
         for attempts in 0.. {
             let sent = now();
-            let answer = tokio::select! {
-                biased;
-                () = stop.cancelled() => return Ok(None),
-                answer = self.place.manager.connect(&ask, &key) => answer,
+            let Some(answer) = self.place.manager.connect_until(stop, &ask, &key).await else {
+                return Ok(None);
             };
             let error = match answer {
                 Ok(answer) => {

@@ -95,10 +95,9 @@ pub(crate) async fn acquire(context: &Context) -> Result<Option<Lease>, Exit> {
     let mut told = None;
     loop {
         let sent = now();
-        let answer = tokio::select! {
-            biased;
-            () = context.stop.cancelled() => return Ok(None),
-            answer = context.manager.connect(&Ask::Shard, &key) => answer,
+        let asked = context.manager.connect_until(&context.stop, &Ask::Shard, &key);
+        let Some(answer) = asked.await else {
+            return Ok(None);
         };
         let wait = match answer {
             Ok(answer) => match Lease::granted(answer, sent) {

@@ -234,6 +234,19 @@ fn a_scout_with_the_wrong_secret_or_model_ends() {
     assert_eq!(code, 77, "{errors}");
     assert!(errors.contains("SECRET") && !errors.contains("wrong"), "{errors}");
 
+    // A model that cannot be loaded, which shows while the slot is taken.
+    let folder = tempfile::tempdir().unwrap();
+    let broken = folder.path().join("broken.gguf");
+    std::fs::write(&broken, b"GGUF\x03\0\0\0 and nothing that follows").unwrap();
+    let (code, _, errors) = support::run(
+        &["scout", "--model", broken.to_str().unwrap()],
+        &[("SHARDMAN_URL", &url), ("SECRET", SECRET)],
+    );
+    assert_eq!(code, 78, "{errors}");
+    assert!(errors.contains("broken.gguf"), "{errors}");
+    let lets_go = || (fleet.pool("scouts").leased == 0).then_some(());
+    eventually(5.0, "its slot is given back", lets_go);
+
     // An oracle with another family's model.
     let runtime = Runtime::new().unwrap();
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
@@ -256,7 +269,5 @@ fn a_scout_with_the_wrong_secret_or_model_ends() {
     );
     assert_eq!(code, 78, "{errors}");
     assert!(errors.contains("another vocabulary"), "{errors}");
-    eventually(5.0, "its slot is given back", || {
-        (fleet.pool("scouts").leased == 0).then_some(())
-    });
+    eventually(5.0, "its slot is given back", lets_go);
 }

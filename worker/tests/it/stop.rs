@@ -28,6 +28,20 @@ async fn a_stop_leaves_the_session_resumable_and_hands_the_lease_back() {
 }
 
 #[tokio::test]
+async fn a_lease_that_is_granted_to_who_stops_is_handed_back() {
+    let mut world = World::start(Setup {
+        holds_grants: true,
+        ..Setup::default()
+    })
+    .await;
+    world.until(|seen| matches!(seen, Seen::Connect)).await;
+    world.stop();
+    world.orders.grant();
+    assert_eq!(world.exit().await, Exit::Stopped);
+    world.until(|seen| matches!(seen, Seen::Release)).await;
+}
+
+#[tokio::test]
 async fn a_stop_is_quick_when_the_manager_is_silent() {
     let mut world = World::start(Setup::default()).await;
     world.until_ready().await;

@@ -58,6 +58,8 @@ pub(crate) struct Setup {
     pub(crate) max_seconds: f64,
     pub(crate) resume_sequence: Option<u64>,
     pub(crate) is_child: bool,
+    /// The manager takes its time with its grants.
+    pub(crate) holds_grants: bool,
 }
 
 impl Default for Setup {
@@ -67,6 +69,7 @@ impl Default for Setup {
             max_seconds: 30.0,
             resume_sequence: None,
             is_child: false,
+            holds_grants: false,
         }
     }
 }

@@ -10,6 +10,7 @@ use axum::routing::{delete, get, post};
 use serde_json::json;
 use shardman_core::Epoch;
 use shardman_core::wire::{Beat, BeatAnswer, Connected, Directive, IdentifyAnswer, ResumePoint};
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +31,8 @@ pub(crate) struct Orders {
     /// Answers `/connect` with this status instead of a lease.
     pub(crate) refuse_connect: Mutex<Option<StatusCode>>,
     withhold_permits: AtomicBool,
+    /// `/connect` is answered once there is one of these.
+    grants: Semaphore,
     /// Stops listening and drops every connection.
     vanish: CancellationToken,
     connected: Connected,
@@ -47,6 +50,11 @@ impl Orders {
 
     pub(crate) fn withhold_permits(&self) {
         self.withhold_permits.store(true, Ordering::Release);
+    }
+
+    /// Answers one `/connect` that is held.
+    pub(crate) fn grant(&self) {
+        self.grants.add_permits(1);
     }
 
     pub(crate) fn vanish(&self) {
@@ -75,6 +83,11 @@ pub(super) async fn start(
         beats: Mutex::new(BeatMode::Answer(Directive::CarryOn)),
         refuse_connect: Mutex::new(None),
         withhold_permits: AtomicBool::new(false),
+        grants: Semaphore::new(if setup.holds_grants {
+            0
+        } else {
+            Semaphore::MAX_PERMITS
+        }),
         vanish: CancellationToken::new(),
         connected,
         log,
@@ -114,6 +127,7 @@ async fn connect(State(orders): State<Arc<Orders>>, headers: HeaderMap) -> Respo
     assert_eq!(headers["authorization"], "secret");
     assert!(headers.contains_key("idempotency-key"));
     let _ = orders.log.send(Seen::Connect);
+    orders.grants.acquire().await.unwrap().forget();
     match *orders.refuse_connect.lock().unwrap() {
         Some(status) => (status, Json(json!({"detail": "refused"}))).into_response(),
         None => Json(&orders.connected).into_response(),
