@@ -118,8 +118,8 @@ pub fn parse(args: impl IntoIterator<Item = OsString>, dotenv: &Dotenv) -> Resul
     let mut command = commands::ask_where_it_listens(without_empty_variables(Cli::command()));
     let matches = command
         .try_get_matches_from_mut(args.clone())
-        .map_err(|error| explain(error, &command))?;
-    let mut cli = Cli::from_arg_matches(&matches).map_err(|error| explain(error, &command))?;
+        .map_err(|error| explain(error, &command, &args))?;
+    let mut cli = Cli::from_arg_matches(&matches).map_err(|error| explain(error, &command, &args))?;
     if let (Command::Up(up), Some(("up", given))) = (&mut cli.command, matches.subcommand()) {
         up.listens_by_choice = given.value_source("listen") != Some(ValueSource::DefaultValue);
         up.source = Source::new(args, given, dotenv);
@@ -145,7 +145,7 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
 }
 
 /// A bad value becomes one line; everything else is clap's own.
-fn explain(error: clap::Error, command: &clap::Command) -> Stop {
+fn explain(error: clap::Error, command: &clap::Command, args: &[OsString]) -> Stop {
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
         Some(_) | None => None,
@@ -166,7 +166,11 @@ fn explain(error: clap::Error, command: &clap::Command) -> Stop {
         .flat_map(clap::Command::get_arguments)
         .find(|argument| argument.get_long() == Some(flag))
         .and_then(|argument| argument.get_env()?.to_str());
-    let from_flag = std::env::args().any(|given| given.starts_with(&format!("--{flag}")));
+    let (alone, with_value) = (format!("--{flag}"), format!("--{flag}="));
+    let from_flag = args
+        .iter()
+        .filter_map(|given| given.to_str())
+        .any(|given| given == alone || given.starts_with(&with_value));
     let name = match variable {
         Some(variable) if !from_flag => variable.to_owned(),
         Some(_) | None => format!("--{flag}"),

@@ -30,7 +30,6 @@ use hold::{Hold, Holds};
 pub use hold::{KillMethod, Limits, Means, MemoryLimit};
 pub(crate) use output::Logs;
 pub(crate) use unix::hash;
-pub use unix::raise_descriptor_limit;
 pub(crate) use usage::Usages;
 
 /// Stop requests that may wait for one child: one to end, one to end it now.

@@ -82,9 +82,12 @@ pub enum Stop {
 ///
 /// If it asks for no run, or for one that cannot be.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, Stop> {
+    let args: Vec<OsString> = args.into_iter().collect();
     let mut command = without_empty_variables(Cli::command());
-    let matches = command.try_get_matches_from_mut(args).map_err(explain)?;
-    let mut cli = Cli::from_arg_matches(&matches).map_err(explain)?;
+    let matches = command
+        .try_get_matches_from_mut(args.clone())
+        .map_err(|error| explain(error, &args))?;
+    let mut cli = Cli::from_arg_matches(&matches).map_err(|error| explain(error, &args))?;
     match &mut cli.command {
         Command::Serve(serve) => serve.read_secrets().map_err(Stop::Config)?,
         Command::Scout(scout) => scout.manager.read_secret(),
@@ -106,7 +109,7 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
 }
 
 /// A bad value, or one that is missing, becomes one line; all else is clap's own.
-fn explain(error: clap::Error) -> Stop {
+fn explain(error: clap::Error, args: &[OsString]) -> Stop {
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
         Some(ContextValue::Strings(texts)) => texts.first().cloned(),
@@ -125,12 +128,17 @@ fn explain(error: clap::Error) -> Stop {
         .unwrap_or(&arg)
         .trim_start_matches('-');
     let declared = Cli::command();
-    let argument = declared
-        .get_subcommands()
-        .flat_map(clap::Command::get_arguments)
-        .find(|argument| argument.get_long() == Some(flag));
+    // Two commands may have a flag of one name, which reads another variable.
+    let argument = args
+        .iter()
+        .find_map(|given| declared.find_subcommand(given))
+        .and_then(|command| command.get_arguments().find(|it| it.get_long() == Some(flag)));
     let variable = argument.and_then(|argument| argument.get_env()?.to_str());
-    let from_flag = std::env::args().any(|given| given.starts_with(&format!("--{flag}")));
+    let (alone, with_value) = (format!("--{flag}"), format!("--{flag}="));
+    let from_flag = args
+        .iter()
+        .filter_map(|given| given.to_str())
+        .any(|given| given == alone || given.starts_with(&with_value));
     let name = match variable {
         Some(variable) if !from_flag => variable.to_owned(),
         Some(_) | None => format!("--{flag}"),

@@ -1,14 +1,13 @@
 //! Runs the oracle: loads the model, starts the scheduler, listens, and stops
 //! in order when it is asked to, or when the model is broken.
 
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use prometheus::Registry;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -85,7 +84,7 @@ impl From<SlotError> for Failed {
 ///
 /// If a setting cannot be used, or something fails.
 pub fn run(args: ServeArgs) -> Result<(), Failed> {
-    raise_descriptor_limit();
+    shardman_serve::raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(HTTP_THREADS)
         .enable_all()
@@ -95,18 +94,6 @@ pub fn run(args: ServeArgs) -> Result<(), Failed> {
     // What is still blocked does not hold up the exit.
     runtime.shutdown_background();
     ended
-}
-
-/// Connections are descriptors, and the usual limit is below their bound.
-fn raise_descriptor_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        warn!(%error, "the limit of open files cannot be raised");
-    }
 }
 
 async fn serve(args: ServeArgs) -> Result<(), Failed> {
@@ -299,9 +286,15 @@ async fn hopeless(scheduler: &Handle) -> Hopeless {
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, Failed> {
     TcpListener::bind(address).await.map_err(|error| {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "the list of kinds is open")]
+        let remedy = match error.kind() {
+            ErrorKind::AddrInUse => "stop the other program, or choose another port",
+            ErrorKind::PermissionDenied => "choose a port above 1023",
+            _ => "choose an address of this machine",
+        };
         Failed::new(
             config::CONFIG,
-            format!("ORACLE_LISTEN is '{address}': {error}; choose another port, or stop who has it"),
+            format!("ORACLE_LISTEN is '{address}': {error}; {remedy}"),
         )
     })
 }

@@ -18,10 +18,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
+mod descriptors;
 mod linger;
 mod origins;
 mod patience;
 
+pub use descriptors::raise_descriptor_limit;
 use linger::Lingering;
 pub use origins::{OriginError, parse_origins};
 

@@ -28,7 +28,7 @@ use crate::manager::{
 use crate::store::DiskStore;
 use crate::supervisor::Limits;
 use crate::telemetry::Live;
-use crate::{alerts, discord, supervisor, systemd};
+use crate::{alerts, discord, systemd};
 use reload::Reloader;
 
 /// How long open requests may take to finish when the manager stops.
@@ -48,7 +48,7 @@ pub(super) async fn up(mut args: UpArgs, live: &Live) -> anyhow::Result<ExitCode
     let mut leave = signal(SignalKind::user_defined2())?;
     let hangups = signal(SignalKind::hangup())?;
     let program = own_executable()?;
-    supervisor::raise_descriptor_limit();
+    shardman_serve::raise_descriptor_limit();
     let sim = CancellationToken::new();
     if let Some(shards) = args.sim {
         args.discord_api_url = start_sim(shards, args.sim_max_concurrency, sim.clone()).await?;

@@ -112,8 +112,13 @@ pub(super) fn pools(args: &UpArgs) -> Result<Vec<PoolSettings>, ConfigError> {
 pub(super) fn stray(args: &UpArgs, rest: &str) -> Option<&'static str> {
     args.oracle.as_ref()?;
     let meant = |pool: &str| rest.starts_with(&format!("{}_", pool.to_ascii_uppercase()));
-    (meant(ORACLE) || meant(SCOUTS))
-        .then_some("ORACLE brings this pool with it, and SCOUTS says how many there are")
+    match args.scouts {
+        0 if meant(SCOUTS) => Some("for scouts elsewhere add scouts to POOLS"),
+        _ if meant(ORACLE) || meant(SCOUTS) => {
+            Some("ORACLE brings this pool with it, and SCOUTS says how many there are")
+        }
+        _ => None,
+    }
 }
 
 fn pool(

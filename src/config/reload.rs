@@ -262,7 +262,9 @@ fn parse_flags(argv: Vec<OsString>) -> Result<Command, ConfigError> {
     let parsed = command
         .try_get_matches_from(argv)
         .and_then(|matches| Cli::from_arg_matches(&matches));
-    match parsed.map_err(|error| explain(error, &Cli::command())) {
+    // What is no flag of this process comes from a variable, and is called so.
+    let given: Vec<OsString> = std::env::args_os().collect();
+    match parsed.map_err(|error| explain(error, &Cli::command(), &given)) {
         Ok(cli) => Ok(cli.command),
         Err(Stop::Config(error)) => Err(error),
         Err(Stop::Usage(error)) => {

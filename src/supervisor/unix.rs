@@ -5,8 +5,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use rustix::process::{
-    Pid, PidfdFlags, Resource, Rlimit, Signal, WaitOptions, getrlimit, kill_process_group, pidfd_open,
-    pidfd_send_signal, set_child_subreaper, setrlimit, test_kill_process_group, waitpid,
+    Pid, PidfdFlags, Signal, WaitOptions, kill_process_group, pidfd_open, pidfd_send_signal,
+    set_child_subreaper, test_kill_process_group, waitpid,
 };
 use sha2::{Digest, Sha256};
 use tokio::io::Interest;
@@ -199,19 +199,6 @@ pub(super) fn become_subreaper() {
     // Any pid says yes.
     if let Err(error) = set_child_subreaper(Some(rustix::process::getpid())) {
         warn!(%error, "processes that leave their worker's group cannot be followed");
-    }
-}
-
-/// Lets this process have as many descriptors as the host allows: connections
-/// must never leave none for children.
-pub fn raise_descriptor_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        warn!(%error, "the limit of open files cannot be raised");
     }
 }
 

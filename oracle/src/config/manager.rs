@@ -67,7 +67,7 @@ impl ManagerArgs {
         let mut header = header
             .ok()
             .filter(|_| self.secret.is_header_safe())
-            .ok_or_else(|| unusable("it has control characters"))?;
+            .ok_or_else(|| unusable("it has characters that no header can carry"))?;
         header.set_sensitive(true);
         Ok(header)
     }

@@ -37,6 +37,26 @@ fn a_bad_value_is_one_line_that_names_the_variable_the_value_and_the_remedy() {
     }
     let (code, _, error) = run(&["serve", "--model", "fake", "--queue", "x"], &[]);
     assert_eq!((code, error.contains("--queue is 'x'")), (78, true), "{error}");
+    // Of another command, and of a flag whose name begins so, nothing is said.
+    let threads = [("ORACLE_MODEL", "fake"), ("SCOUT_THREADS", "x")];
+    let (_, _, error) = run(&["scout"], &threads);
+    assert!(error.contains("SCOUT_THREADS is 'x'"), "{error}");
+    let queue = [("ORACLE_MODEL", "fake"), ("ORACLE_QUEUE", "x")];
+    let (_, _, error) = run(&["serve", "--queue-seconds", "5"], &queue);
+    assert!(error.contains("ORACLE_QUEUE is 'x'"), "{error}");
+    let (_, _, error) = run(&["scout"], &[("SECRET", "x")]);
+    assert!(
+        error.contains("ORACLE_MODEL is not set") && error.contains("guesses"),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_address_of_another_host_is_refused_with_what_helps() {
+    let variables = [("ORACLE_MODEL", "fake"), ("ORACLE_LISTEN", "192.0.2.1:8000")];
+    let (code, _, error) = run(&["serve"], &variables);
+    assert_eq!(code, 78, "{error}");
+    assert!(error.contains("choose an address of this machine"), "{error}");
 }
 
 #[test]
