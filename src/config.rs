@@ -124,6 +124,17 @@ pub fn parse(args: impl IntoIterator<Item = OsString>, dotenv: &Dotenv) -> Resul
         up.listens_by_choice = given.value_source("listen") != Some(ValueSource::DefaultValue);
         up.source = Source::new(args, given, dotenv);
     }
+    let of_manager = if let Command::Up(up) = &cli.command {
+        Some(&**up)
+    } else if let Command::Check(check) = &cli.command {
+        Some(&check.up)
+    } else {
+        None
+    };
+    // The bundled worker has settings of its own, which would halt each of them.
+    if of_manager.is_some_and(|up| up.worker_command.is_none()) {
+        reload::check_worker().map_err(Stop::Config)?;
+    }
     Ok(cli)
 }
 
@@ -175,6 +186,13 @@ fn explain(error: clap::Error, command: &clap::Command, args: &[OsString]) -> St
         Some(variable) if !from_flag => variable.to_owned(),
         Some(_) | None => format!("--{flag}"),
     };
-    let remedy = std::error::Error::source(&error).map_or_else(String::new, |source| format!(": {source}"));
+    let remedy = match (
+        std::error::Error::source(&error),
+        error.get(ContextKind::ValidValue),
+    ) {
+        (Some(source), _) => format!(": {source}"),
+        (None, Some(ContextValue::Strings(values))) => format!(": give one of {}", values.join(", ")),
+        (None, _) => String::new(),
+    };
     Stop::Config(ConfigError(format!("{name} is '{value}'{remedy}")))
 }

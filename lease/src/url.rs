@@ -8,7 +8,7 @@ use hyper::Uri;
 ///
 /// The remedy, if it is none.
 pub fn server_url(text: &str) -> Result<Uri, String> {
-    let remedy = "use the form http://HOST:PORT";
+    let remedy = "use the form http://HOST:PORT or https://HOST";
     let uri: Uri = text
         .trim_end_matches('/')
         .parse()

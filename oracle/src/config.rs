@@ -151,6 +151,13 @@ fn explain(error: clap::Error, args: &[OsString]) -> Stop {
     let Some(value) = text(ContextKind::InvalidValue) else {
         return Stop::Usage(error);
     };
-    let remedy = std::error::Error::source(&error).map_or_else(String::new, |source| format!(": {source}"));
+    let remedy = match (
+        std::error::Error::source(&error),
+        error.get(ContextKind::ValidValue),
+    ) {
+        (Some(source), _) => format!(": {source}"),
+        (None, Some(ContextValue::Strings(values))) => format!(": give one of {}", values.join(", ")),
+        (None, _) => String::new(),
+    };
     Stop::Config(ConfigError(format!("{name} is '{value}'{remedy}")))
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 use tracing::info;
 
 use super::out::print;
+use super::up::bot_token;
 use crate::alerts::Targets;
 use crate::config::{CheckArgs, ConfigError, SecretSettings, UpArgs, pool_settings};
 use crate::discord;
@@ -58,6 +59,9 @@ async fn settings_and_token(args: &UpArgs) -> anyhow::Result<Option<DiscordFacts
     pool_settings(args)?;
     args.assigns()?;
     Targets::new(&secrets, args.webhook_content.as_deref())?;
+    if args.sim.is_none() {
+        bot_token(args, &secrets)?;
+    }
     info!("the settings can be used");
     if args.sim.is_some() {
         return Ok(None);
@@ -76,7 +80,7 @@ async fn settings_and_token(args: &UpArgs) -> anyhow::Result<Option<DiscordFacts
             );
             return Ok(None);
         }
-        None => return Err(ConfigError("BOT_TOKEN is not set: set it, or MAX_SHARDS".to_owned()).into()),
+        None => return Ok(None),
     };
     let facts = discord::ask(&args.discord_api_url, &token)
         .await

@@ -124,9 +124,10 @@ fn understood(args: &ManagerArgs, answer: Answer, from: Source) -> anyhow::Resul
     let detail = detail(&answer);
     match (answer.status, detail.as_deref()) {
         (StatusCode::FORBIDDEN, Some(INVALID)) => Err(anyhow!(
-            "the manager at {} refused the secret {}: set SECRET or OPERATOR_SECRET to the manager's, or give --data-dir if it made one",
+            "the manager at {} refused the secret {}: set SECRET or OPERATOR_SECRET to the manager's, or {} if it made one",
             args.url,
-            from.words()
+            from.words(),
+            from.otherwise()
         )),
         (StatusCode::FORBIDDEN, Some(detail)) if detail.starts_with("Operators Only") => Err(anyhow!(
             "the manager at {} lets only operators do this: set OPERATOR_SECRET to the manager's (the secret {} is one for workers)",
@@ -157,6 +158,14 @@ impl Source {
             Self::Operator => "in OPERATOR_SECRET",
             Self::Shared => "in SECRET",
             Self::Kept => "in the data folder",
+        }
+    }
+
+    /// How a secret that the manager made is found.
+    const fn otherwise(self) -> &'static str {
+        match self {
+            Self::Operator | Self::Shared => "unset it and give --data-dir",
+            Self::Kept => "give --data-dir",
         }
     }
 }

@@ -206,7 +206,7 @@ async fn follow(args: &RestartArgs, pool: &str, begun: RestartView) -> anyhow::R
             }
             "paused" => {
                 let text = format!(
-                    "{}\ngo on with `shardman restart --continue`, or end it with --cancel",
+                    "{}\nit goes on once the fleet is whole (after a canary or a pause with `shardman restart --continue`); --cancel ends it",
                     progress(&restart)
                 );
                 tell_end(args, &restart, &text)?;

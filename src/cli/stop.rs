@@ -5,11 +5,10 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use serde_json::json;
 use shardman_core::wire::{FleetView, StoppingView};
 
-use super::EXIT_FAILURE;
 use super::manager::{self, refusal};
 use super::out::{print, say};
 use crate::config::{ManagerArgs, StartArgs, StopArgs};
@@ -151,12 +150,10 @@ async fn stop_all(args: &StopArgs) -> anyhow::Result<ExitCode> {
         }
         if began.elapsed() > within {
             let words = format!("after {:.0} s the manager still answers", within.as_secs_f64());
-            say(
-                args.json,
-                &json!({ "stopped": false, "workers": workers }),
-                &words,
-            )?;
-            return Ok(ExitCode::from(EXIT_FAILURE));
+            if args.json {
+                say(true, &json!({ "stopped": false, "workers": workers }), "")?;
+            }
+            bail!(words);
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }

@@ -249,7 +249,7 @@ async fn watch_discord(
 }
 
 /// The token to ask Discord with; none where nothing has to be asked.
-fn bot_token(args: &UpArgs, secrets: &SecretSettings) -> Result<Option<String>, ConfigError> {
+pub(super) fn bot_token(args: &UpArgs, secrets: &SecretSettings) -> Result<Option<String>, ConfigError> {
     let token = secrets.bot_token.clone();
     if token.is_some() || !args.discord_api_url.is_local() {
         let own_workers = args.worker_command.is_some() || args.workers == Workers::AtMost(0);

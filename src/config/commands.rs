@@ -300,7 +300,8 @@ pub struct ManagerArgs {
         long,
         env = "SHARDMAN_URL",
         default_value = "http://127.0.0.1:7878",
-        value_name = "URL"
+        value_name = "URL",
+        value_parser = parse::manager_url
     )]
     pub url: String,
 

@@ -53,6 +53,11 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     resolved.ok_or_else(|| "give an address and a port, such as 127.0.0.1:7878 or 0.0.0.0:7878".to_owned())
 }
 
+/// Where a command finds the manager.
+pub(super) fn manager_url(text: &str) -> Result<String, String> {
+    shardman_lease::server_url(text).map(|url| url.to_string().trim_end_matches('/').to_owned())
+}
+
 pub(super) fn max_seconds(text: &str) -> Result<Duration, String> {
     seconds(text, 1.0, 86_400.0, "60")
 }

@@ -255,6 +255,19 @@ fn variables(command: &str) -> Vec<(String, String, String)> {
         .collect()
 }
 
+/// Whether the environment has what the bundled worker can run with.
+pub(super) fn check_worker() -> Result<(), ConfigError> {
+    let mut argv: Vec<OsString> = vec!["shardman".into(), "worker".into()];
+    for (_, flag, variable) in variables("worker") {
+        if let Some(value) = std::env::var_os(variable).filter(|value| !value.is_empty()) {
+            let mut flag = OsString::from(format!("--{flag}="));
+            flag.push(value);
+            argv.push(flag);
+        }
+    }
+    parse_flags(argv).map(drop)
+}
+
 /// Parses flags alone.
 fn parse_flags(argv: Vec<OsString>) -> Result<Command, ConfigError> {
     let without_env = |arg: clap::Arg| arg.env(None::<&'static str>);

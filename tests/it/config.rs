@@ -32,6 +32,9 @@ fn a_bad_value_is_one_line_that_names_the_variable_the_value_and_the_remedy() {
         ("REGISTER_SECONDS", "0", "give seconds"),
         ("WORKER_MEMORY", "512", "such as 512M"),
         ("WORKER_OPEN_FILES", "many", "whole number"),
+        ("RESCALE", "maybe", "give one of off, propose, auto"),
+        ("EVENT_SINK", "file", "give one of none, stdout"),
+        ("INTENTS", "guild", "known are guilds"),
     ] {
         let (code, error) = up(&[], &[("MAX_SHARDS", "1"), ("WORKERS", "0"), (variable, value)]);
         assert_eq!(code, 78, "{error}");
@@ -47,6 +50,43 @@ fn a_bad_value_is_one_line_that_names_the_variable_the_value_and_the_remedy() {
         (78, true),
         "{error}"
     );
+}
+
+#[test]
+fn a_manager_is_looked_for_at_a_url() {
+    let command = Program::shardman(&["status"]);
+    let (code, _, error) = command.env("SHARDMAN_URL", "127.0.0.1:7878").run();
+    assert_eq!(code, 78, "{error}");
+    assert!(
+        error.contains("SHARDMAN_URL") && error.contains("http://HOST:PORT"),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_cannot_start_does_not_pass_the_check() {
+    let check = |variables: &[(&str, &str)]| {
+        let mut command = Program::shardman(&["check"]);
+        for (name, value) in variables {
+            command = command.env(name, value);
+        }
+        let (code, _, error) = command.run();
+        (code, error)
+    };
+    let (code, error) = check(&[("MAX_SHARDS", "2")]);
+    assert_eq!(
+        (code, error.contains("BOT_TOKEN is not set")),
+        (78, true),
+        "{error}"
+    );
+    let (code, error) = check(&[("MAX_SHARDS", "2"), ("WORKERS", "0"), ("INTENTS", "guild")]);
+    assert_eq!(
+        (code, error.contains("INTENTS is 'guild'")),
+        (78, true),
+        "{error}"
+    );
+    let (code, error) = check(&[("MAX_SHARDS", "2"), ("WORKERS", "0")]);
+    assert_eq!(code, 0, "{error}");
 }
 
 #[test]
@@ -108,7 +148,7 @@ fn empty_variables_of_a_file_are_unset() {
         "MAX_SHARDS=\nBOT_TOKEN=\nSECRET=\nCORS_ORIGINS=\n",
     )
     .unwrap();
-    let (code, _, error) = Program::shardman(&["check", "--max-shards", "2"])
+    let (code, _, error) = Program::shardman(&["check", "--max-shards", "2", "--workers", "0"])
         .dir(folder.path())
         .run();
     assert_eq!(code, 0, "{error}");

@@ -174,7 +174,7 @@ impl AlertKind {
             Self::Silent => "They are killed and started again a few at a time.",
             Self::Paused => "No further worker is restarted meanwhile.",
             Self::Share => "Its shards wait until it is within its share again.",
-            Self::Halted => "All workers are stopped: no restart can help.",
+            Self::Halted => "Nothing is started or identified any more: that cannot help. What runs goes on.",
             Self::TokenRefused => "What runs goes on. Discord is asked again, at least each minute.",
             Self::Disk => "What runs goes on. Nothing is leased or restarted; writing is tried again.",
         }
@@ -196,7 +196,9 @@ impl AlertKind {
             Self::Silent => {
                 "Look at the host: memory, processors, disk, network. Nothing is to be killed by hand."
             }
-            Self::Paused => "Mend what failed; it goes on, or `shardman restart --continue` does it.",
+            Self::Paused => {
+                "Mend what failed: it goes on once the fleet is whole. `shardman restart --cancel` ends it."
+            }
             Self::Share => "Stop its crashes. `shardman start --spend-reserve` lifts the limit.",
             Self::Halted => "Mend what Discord refuses, then `shardman resume`.",
             Self::TokenRefused => {
