@@ -9,6 +9,7 @@ use std::ffi::OsString;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use shardman_core::setting::{is_flag_given, remedy};
 use shardman_sim::cli::SimArgs;
 use shardman_worker::WorkerArgs;
 
@@ -132,7 +133,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>, dotenv: &Dotenv) -> Resul
         None
     };
     // The bundled worker has settings of its own, which would halt each of them.
-    if of_manager.is_some_and(|up| up.worker_command.is_none()) {
+    if of_manager.is_some_and(UpArgs::starts_bundled_workers) {
         reload::check_worker().map_err(Stop::Config)?;
     }
     Ok(cli)
@@ -177,22 +178,14 @@ fn explain(error: clap::Error, command: &clap::Command, args: &[OsString]) -> St
         .flat_map(clap::Command::get_arguments)
         .find(|argument| argument.get_long() == Some(flag))
         .and_then(|argument| argument.get_env()?.to_str());
-    let (alone, with_value) = (format!("--{flag}"), format!("--{flag}="));
-    let from_flag = args
-        .iter()
-        .filter_map(|given| given.to_str())
-        .any(|given| given == alone || given.starts_with(&with_value));
     let name = match variable {
-        Some(variable) if !from_flag => variable.to_owned(),
+        Some(variable) if !is_flag_given(flag, args) => variable.to_owned(),
         Some(_) | None => format!("--{flag}"),
     };
-    let remedy = match (
-        std::error::Error::source(&error),
-        error.get(ContextKind::ValidValue),
-    ) {
-        (Some(source), _) => format!(": {source}"),
-        (None, Some(ContextValue::Strings(values))) => format!(": give one of {}", values.join(", ")),
-        (None, _) => String::new(),
+    let choices = match error.get(ContextKind::ValidValue) {
+        Some(ContextValue::Strings(choices)) => choices.as_slice(),
+        Some(_) | None => &[],
     };
+    let remedy = remedy(std::error::Error::source(&error), choices);
     Stop::Config(ConfigError(format!("{name} is '{value}'{remedy}")))
 }

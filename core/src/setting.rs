@@ -1,6 +1,8 @@
 //! Values of settings as people write them. An error says what to write
 //! instead; whoever asks adds the setting's name.
 
+use std::error::Error;
+use std::ffi::OsString;
 use std::time::Duration;
 
 /// Seconds in a range, with or without a fraction.
@@ -59,6 +61,27 @@ pub fn bytes(text: &str, least: u64) -> Result<u64, String> {
         .ok_or_else(remedy)
 }
 
+/// Whether a command line has this flag, with its value behind `=` or not.
+pub fn is_flag_given(flag: &str, args: &[OsString]) -> bool {
+    let mut texts = args.iter().filter_map(|given| given.to_str());
+    texts.any(|given| {
+        let rest = given
+            .strip_prefix("--")
+            .and_then(|given| given.strip_prefix(flag));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
+    })
+}
+
+/// What is said behind a wrong value: why it is wrong, or what there is to
+/// choose from.
+pub fn remedy(why: Option<&dyn Error>, choices: &[String]) -> String {
+    match why {
+        Some(why) => format!(": {why}"),
+        None if choices.is_empty() => String::new(),
+        None => format!(": give one of {}", choices.join(", ")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,6 +95,16 @@ mod tests {
             let remedy = seconds(bad).unwrap_err();
             assert_eq!(remedy, "give seconds from 0.5 to 3600, such as 10", "{bad}");
         }
+    }
+
+    #[test]
+    fn a_flag_is_not_one_whose_name_begins_so() {
+        let is_given = |args: &[&str]| {
+            let args: Vec<OsString> = args.iter().map(OsString::from).collect();
+            is_flag_given("queue", &args)
+        };
+        assert!(is_given(&["serve", "--queue", "5"]) && is_given(&["--queue=5"]));
+        assert!(!is_given(&["--queue-seconds", "5"]) && !is_given(&["queue"]) && !is_given(&[]));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use shardman_core::setting::{is_flag_given, remedy};
 
 mod bench;
 mod manager;
@@ -134,13 +135,8 @@ fn explain(error: clap::Error, args: &[OsString]) -> Stop {
         .find_map(|given| declared.find_subcommand(given))
         .and_then(|command| command.get_arguments().find(|it| it.get_long() == Some(flag)));
     let variable = argument.and_then(|argument| argument.get_env()?.to_str());
-    let (alone, with_value) = (format!("--{flag}"), format!("--{flag}="));
-    let from_flag = args
-        .iter()
-        .filter_map(|given| given.to_str())
-        .any(|given| given == alone || given.starts_with(&with_value));
     let name = match variable {
-        Some(variable) if !from_flag => variable.to_owned(),
+        Some(variable) if !is_flag_given(flag, args) => variable.to_owned(),
         Some(_) | None => format!("--{flag}"),
     };
     if is_missing {
@@ -151,13 +147,10 @@ fn explain(error: clap::Error, args: &[OsString]) -> Stop {
     let Some(value) = text(ContextKind::InvalidValue) else {
         return Stop::Usage(error);
     };
-    let remedy = match (
-        std::error::Error::source(&error),
-        error.get(ContextKind::ValidValue),
-    ) {
-        (Some(source), _) => format!(": {source}"),
-        (None, Some(ContextValue::Strings(values))) => format!(": give one of {}", values.join(", ")),
-        (None, _) => String::new(),
+    let choices = match error.get(ContextKind::ValidValue) {
+        Some(ContextValue::Strings(choices)) => choices.as_slice(),
+        Some(_) | None => &[],
     };
+    let remedy = remedy(std::error::Error::source(&error), choices);
     Stop::Config(ConfigError(format!("{name} is '{value}'{remedy}")))
 }

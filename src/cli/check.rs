@@ -59,28 +59,22 @@ async fn settings_and_token(args: &UpArgs) -> anyhow::Result<Option<DiscordFacts
     pool_settings(args)?;
     args.assigns()?;
     Targets::new(&secrets, args.webhook_content.as_deref())?;
-    if args.sim.is_none() {
-        bot_token(args, &secrets)?;
-    }
+    let token = match args.sim {
+        Some(_) => None,
+        None => bot_token(args, &secrets)?,
+    };
     info!("the settings can be used");
-    if args.sim.is_some() {
+    let Some(token) = token else {
+        match (args.sim, args.max_shards) {
+            (Some(_), _) => {}
+            (None, Some(shards)) => {
+                info!("no BOT_TOKEN is set: Discord is not asked, {shards} shards are leased");
+            }
+            (None, None) => {
+                info!("neither BOT_TOKEN nor MAX_SHARDS is set: no bot is run, only further pools");
+            }
+        }
         return Ok(None);
-    }
-    let token = match &secrets.bot_token {
-        Some(token) => token.clone(),
-        None if args.discord_api_url.is_local() => "simulated".to_owned(),
-        None if args.is_without_bot(None) => {
-            info!("neither BOT_TOKEN nor MAX_SHARDS is set: no bot is run, only further pools");
-            return Ok(None);
-        }
-        None if args.max_shards.is_some() => {
-            info!(
-                "no BOT_TOKEN is set: Discord is not asked, {} shards are leased",
-                args.max_shards.unwrap_or(0)
-            );
-            return Ok(None);
-        }
-        None => return Ok(None),
     };
     let facts = discord::ask(&args.discord_api_url, &token)
         .await

@@ -151,7 +151,7 @@ async fn stop_all(args: &StopArgs) -> anyhow::Result<ExitCode> {
         if began.elapsed() > within {
             let words = format!("after {:.0} s the manager still answers", within.as_secs_f64());
             if args.json {
-                say(true, &json!({ "stopped": false, "workers": workers }), "")?;
+                print(&format!("{}\n", json!({ "stopped": false, "workers": workers })))?;
             }
             bail!(words);
         }

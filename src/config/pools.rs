@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use shardman_core::PoolId;
 
-use super::{ConfigError, UpArgs, oracle, parse};
+use super::{ConfigError, UpArgs, Workers, oracle, parse};
 use crate::manager::{PoolSettings, Register, RestartRule, StartTerms};
 
 /// What the variables of every pool begin with.
@@ -35,6 +35,12 @@ pub(super) fn name(text: &str) -> Result<PoolId, String> {
 }
 
 impl UpArgs {
+    /// Whether shards may be given to workers that come with this program, whose
+    /// settings must hold too.
+    pub(super) fn starts_bundled_workers(&self) -> bool {
+        self.worker_command.is_none() && self.workers != Workers::AtMost(0)
+    }
+
     /// Whether nothing speaks of a bot, and there are pools to run: then they
     /// are all that is run. A command for the bot's workers, or a Discord at
     /// another place, is a bot that lacks its token.

@@ -150,7 +150,7 @@ impl Source {
                 "only `shardman up` reads its configuration again".to_owned(),
             ));
         };
-        if args.worker_command.is_none() {
+        if args.starts_bundled_workers() {
             let mut argv: Vec<OsString> = vec!["shardman".into(), "worker".into()];
             argv.extend(self.as_flags("worker", file));
             parse_flags(argv)?;
